@@ -1,0 +1,5 @@
+//! walkeep keeps a PostgreSQL cluster's write-ahead log and base backups in
+//! two clouds at once, and brings the cluster back to any moment of the last
+//! 30 days. `ARCHITECTURE.md` is the map of these rooms.
+
+pub mod postgres;

@@ -1,0 +1,3 @@
+//! The `walkeep` program.
+
+fn main() {}

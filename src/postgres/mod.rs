@@ -1,0 +1,11 @@
+//! PostgreSQL's own formats, as pure code: names, positions, page headers,
+//! history files, `pg_control`. Nothing here opens a file or a connection,
+//! except `session`, which speaks SQL.
+
+pub mod lsn;
+pub mod segment;
+pub mod wal_file;
+
+pub use lsn::Lsn;
+pub use segment::{SegmentName, SegmentSize, SystemId, TimelineId};
+pub use wal_file::WalFileName;
