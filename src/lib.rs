@@ -2,4 +2,5 @@
 //! two clouds at once, and brings the cluster back to any moment of the last
 //! 30 days. `ARCHITECTURE.md` is the map of these rooms.
 
+pub mod codec;
 pub mod postgres;
