@@ -3,4 +3,5 @@
 //! 30 days. `ARCHITECTURE.md` is the map of these rooms.
 
 pub mod codec;
+pub mod layout;
 pub mod postgres;

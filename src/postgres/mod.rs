@@ -1,8 +1,10 @@
 //! PostgreSQL's own formats, as pure code: names, positions, page headers,
-//! history files, `pg_control`. Nothing here opens a file or a connection,
-//! except `session`, which speaks SQL.
+//! history files, `pg_control`. Nothing here opens a file or a connection.
 
+pub mod control;
+pub mod history;
 pub mod lsn;
+pub mod page;
 pub mod segment;
 pub mod wal_file;
 

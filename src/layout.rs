@@ -1,0 +1,244 @@
+//! Keys in a bucket: the only place that forms them, and the only one that
+//! reads them back. `docs/FORMAT.md` describes the same.
+//!
+//! ```text
+//! [PREFIX/]cluster.json                     whose archive this is
+//! [PREFIX/]wal/000000010000000400000024.gz  a segment
+//! [PREFIX/]g2/cluster.json                  the next generation, laid out the same
+//! ```
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::postgres::{TimelineId, WalFileName};
+
+/// The place of one archive in a bucket: everything walkeep keeps of one
+/// cluster begins with it. Empty for the bucket's root.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Prefix(String);
+
+/// The text cannot stand in front of keys.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "\"{0}\" is not a prefix (expected parts of letters, digits, '.', '_', '-' joined by '/', \
+     none of them '.' or '..')"
+)]
+pub struct InvalidPrefix(String);
+
+impl FromStr for Prefix {
+    type Err = InvalidPrefix;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let trimmed = text.trim_matches('/');
+        let part = |part: &str| {
+            !matches!(part, "" | "." | "..")
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        };
+        let valid = trimmed.is_empty() || trimmed.split('/').all(part);
+        valid
+            .then(|| Prefix(trimmed.to_owned()))
+            .ok_or_else(|| InvalidPrefix(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One system identifier's time in an archive, counted from 1. `pg_upgrade`
+/// makes a new cluster whose timelines start at 1 again, so the next
+/// generation's keys stand below a part of their own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(pub u32);
+
+impl Generation {
+    /// The generation whose keys begin right behind the prefix.
+    pub const FIRST: Generation = Generation(1);
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "generation {}", self.0)
+    }
+}
+
+/// The format of an object's bytes, said by its key's suffix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// RFC 1952, `.gz`: what `gunzip` opens.
+    Gzip,
+}
+
+impl Format {
+    /// Every format, in the order in which a reader should look for them.
+    pub const ALL: [Format; 1] = [Format::Gzip];
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Format::Gzip => ".gz",
+        }
+    }
+}
+
+/// What a key stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    /// The archive's identity.
+    Cluster(Generation),
+    /// A file that PostgreSQL archived.
+    Wal(Generation, WalFileName, Format),
+}
+
+/// Forms and reads the keys of one archive.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    root: String,
+}
+
+impl Layout {
+    /// The keys below `prefix`.
+    pub fn new(prefix: &Prefix) -> Self {
+        let root = if prefix.0.is_empty() {
+            String::new()
+        } else {
+            format!("{}/", prefix.0)
+        };
+        Layout { root }
+    }
+
+    /// What every key of the archive begins with; ends in `/`, or is empty.
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// The key of `key`.
+    pub fn key(&self, key: Key) -> String {
+        match key {
+            Key::Cluster(generation) => format!("{}cluster.json", self.generation(generation)),
+            Key::Wal(generation, name, format) => {
+                format!("{}{name}{}", self.wal_prefix(generation), format.suffix())
+            }
+        }
+    }
+
+    /// What the keys of a generation's WAL begin with.
+    pub fn wal_prefix(&self, generation: Generation) -> String {
+        format!("{}wal/", self.generation(generation))
+    }
+
+    /// What the keys of one timeline's WAL begin with.
+    pub fn timeline_prefix(&self, generation: Generation, timeline: TimelineId) -> String {
+        format!("{}{:08X}", self.wal_prefix(generation), timeline.0)
+    }
+
+    fn generation(&self, generation: Generation) -> String {
+        match generation {
+            Generation::FIRST => self.root.clone(),
+            Generation(number) => format!("{}g{number}/", self.root),
+        }
+    }
+
+    /// What `key` stands for; `None` for a key that is not ours, below the
+    /// prefix or elsewhere.
+    pub fn parse(&self, key: &str) -> Option<Key> {
+        let below = key.strip_prefix(&self.root)?;
+        let (generation, rest) = match below.split_once('/') {
+            Some((part, rest)) if part.starts_with('g') => (parse_generation(part)?, rest),
+            _ => (Generation::FIRST, below),
+        };
+        if rest == "cluster.json" {
+            return Some(Key::Cluster(generation));
+        }
+        let file = rest.strip_prefix("wal/")?;
+        Format::ALL.into_iter().find_map(|format| {
+            let name = file.strip_suffix(format.suffix())?.parse().ok()?;
+            Some(Key::Wal(generation, name, format))
+        })
+    }
+}
+
+/// `g2` and above, without leading zeros: each generation has one spelling.
+fn parse_generation(part: &str) -> Option<Generation> {
+    let number: u32 = part.strip_prefix('g')?.parse().ok()?;
+    (number >= 2 && part == format!("g{number}")).then_some(Generation(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn layout(prefix: &str) -> Layout {
+        Layout::new(&prefix.parse().unwrap())
+    }
+
+    #[test]
+    fn keys_are_those_of_existing_archives() {
+        let name = "000000010000000400000024".parse().unwrap();
+        let first = Key::Wal(Generation::FIRST, name, Format::Gzip);
+        assert_eq!(
+            layout("main").key(first),
+            "main/wal/000000010000000400000024.gz"
+        );
+        assert_eq!(layout("").key(first), "wal/000000010000000400000024.gz");
+        let second = Key::Cluster(Generation(2));
+        assert_eq!(layout("/a/b/").key(second), "a/b/g2/cluster.json");
+    }
+
+    #[test]
+    fn foreign_keys_are_nobodys() {
+        for foreign in [
+            "main/wal/000000010000000400000024",
+            "main/wal/000000010000000400000024.gz.tmp",
+            "main/wal/x/000000010000000400000024.gz",
+            "wal/000000010000000400000024.gz",
+            "main/g1/cluster.json",
+            "main/g02/cluster.json",
+            "main/backup/x",
+            "main",
+            "",
+        ] {
+            assert_eq!(layout("main").parse(foreign), None, "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn prefixes_stay_below_the_bucket() {
+        for wrong in ["..", "a/../b", "a//b", "a b", "a/./b", "ä", "a\nb"] {
+            assert!(wrong.parse::<Prefix>().is_err(), "{wrong:?} was accepted");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_formed_is_read_back(
+            prefix in "([a-z0-9._-]{1,8}(/[a-z0-9_-]{1,8}){0,2})?",
+            generation in 1u32..,
+            name in "[0-9A-F]{8}(\\.history|[0-9A-F]{16}(\\.partial|\\.[0-9A-F]{8}\\.backup)?)",
+        ) {
+            prop_assume!(prefix.split('/').all(|part| !matches!(part, "." | "..")));
+            let layout = layout(&prefix);
+            let generation = Generation(generation);
+            for key in [
+                Key::Cluster(generation),
+                Key::Wal(generation, name.parse().unwrap(), Format::Gzip),
+            ] {
+                prop_assert_eq!(layout.parse(&layout.key(key)), Some(key));
+            }
+        }
+    }
+}

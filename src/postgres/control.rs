@@ -1,0 +1,54 @@
+//! The part of `global/pg_control` that stands in the same place in every
+//! version (`ControlFileData`, pg_control.h): its first fields.
+
+use super::SystemId;
+
+/// What the first bytes of `pg_control` say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Control {
+    /// The cluster's identity.
+    pub system_id: SystemId,
+    /// `pg_control_version`: the layout of the rest (1300 in 13 to 16, 1700
+    /// in 17, 1800 in 18).
+    pub version: u32,
+}
+
+/// The bytes are no `pg_control` that this machine could have written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("pg_control is damaged, or of a machine with another byte order")]
+pub struct InvalidControl;
+
+impl Control {
+    /// Reads the first twelve bytes of `pg_control`.
+    pub fn parse(bytes: &[u8]) -> Result<Self, InvalidControl> {
+        let (id, rest) = bytes.split_first_chunk::<8>().ok_or(InvalidControl)?;
+        let version = u32::from_le_bytes(*rest.first_chunk::<4>().ok_or(InvalidControl)?);
+        let system_id = SystemId(u64::from_le_bytes(*id));
+        // The version is MAJOR * 100 since 9.6; swapped bytes give a number
+        // in the millions.
+        if system_id.0 == 0 || !(900..=9900).contains(&version) {
+            return Err(InvalidControl);
+        }
+        Ok(Control { system_id, version })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_identity_and_version_and_refuses_the_rest() {
+        let mut bytes = 7_300_000_000_000_000_001u64.to_le_bytes().to_vec();
+        bytes.extend(1300u32.to_le_bytes());
+        let control = Control {
+            system_id: SystemId(7_300_000_000_000_000_001),
+            version: 1300,
+        };
+        assert_eq!(Control::parse(&bytes), Ok(control));
+        assert_eq!(Control::parse(&bytes[..11]), Err(InvalidControl));
+        assert_eq!(Control::parse(&[0; 512]), Err(InvalidControl));
+        bytes[8..12].reverse();
+        assert_eq!(Control::parse(&bytes), Err(InvalidControl));
+    }
+}
