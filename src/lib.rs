@@ -2,6 +2,8 @@
 //! two clouds at once, and brings the cluster back to any moment of the last
 //! 30 days. `ARCHITECTURE.md` is the map of these rooms.
 
+pub mod archive;
 pub mod codec;
+pub mod fs;
 pub mod layout;
 pub mod postgres;

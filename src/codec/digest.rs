@@ -2,7 +2,7 @@
 //! walkeep, and MD5 of stored bytes, which is what S3 can check on arrival
 //! (`Content-MD5`, and the ETag of a single PUT).
 
-use std::{fmt, str::FromStr};
+use std::{fmt, io, str::FromStr};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use md5::Digest as _;
@@ -35,6 +35,20 @@ impl Sha256 {
         let mut hasher = Sha256Hasher::default();
         hasher.update(bytes);
         hasher.finish()
+    }
+
+    /// The digest of all that `reader` still has.
+    pub fn of_reader(mut reader: impl io::Read) -> io::Result<Self> {
+        let mut hasher = Sha256Hasher::default();
+        let mut buffer = vec![0; 128 << 10];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(hasher.finish()),
+                Ok(read) => hasher.update(&buffer[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 

@@ -1,0 +1,386 @@
+//! Writes that survive a power cut: bytes are fsynced before they get their
+//! name, and the directory is fsynced before anyone is told. Everything that
+//! walkeep keeps on a disk is written through here; `clippy.toml` bans the
+//! standard library's own ways elsewhere.
+//!
+//! All of it blocks.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this is the room the ban points to"
+)]
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read, Seek, Write},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+
+/// How much is read, looked at and written at a time by [`copy_sparse`]: it
+/// stays in a core's L2 cache, and a hole is never shorter.
+const CHUNK: usize = 128 << 10;
+
+/// A file that is being written, under a name nobody looks at. It is locked
+/// as long as its writer lives, so that [`sweep_temporaries`] can tell a
+/// crashed writer's file from a busy one's. Dropped unfinished, it is removed.
+#[derive(Debug)]
+pub struct Temporary {
+    path: PathBuf,
+    file: File,
+    kept: bool,
+}
+
+impl Temporary {
+    /// Makes, or takes over, `directory/NAME.PID`. What a crashed process of
+    /// the same number left there is overwritten.
+    pub fn create(directory: &Path, name: &str) -> io::Result<Self> {
+        let path = directory.join(format!("{name}.{}", std::process::id()));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o640)
+            .open(&path)?;
+        file.lock()?;
+        Ok(Temporary {
+            path,
+            file,
+            kept: false,
+        })
+    }
+
+    /// The file, to write to.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Where it is until it is kept.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the bytes durable and gives them the name `to`, which must not
+    /// exist (`AlreadyExists` otherwise: nothing is replaced).
+    pub fn keep_new(mut self, to: &Path) -> io::Result<()> {
+        self.file.sync_all()?;
+        rename_new(&self.path, to)?;
+        self.kept = true;
+        sync_parent(to)
+    }
+
+    /// Makes the bytes durable and gives them the name `to`, replacing what
+    /// has it.
+    pub fn keep(mut self, to: &Path) -> io::Result<()> {
+        self.file.sync_all()?;
+        fs::rename(&self.path, to)?;
+        self.kept = true;
+        sync_parent(to)
+    }
+
+    /// Gives the bytes the name `to` without making them durable first: for
+    /// what is fetched again after a power cut (a segment put before
+    /// recovery, a prefetched one).
+    pub fn place(mut self, to: &Path) -> io::Result<()> {
+        fs::rename(&self.path, to)?;
+        self.kept = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.kept {
+            // Nothing depends on it: the sweep takes what stays.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Removes the temporaries of crashed writers from `directory` and says how
+/// many there were. A file whose writer lives is locked, and left alone.
+pub fn sweep_temporaries(directory: &Path) -> io::Result<usize> {
+    let mut swept = 0;
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let Ok(file) = File::open(&path) else {
+            continue;
+        };
+        if file.metadata()?.is_file() && file.try_lock().is_ok() && is_still(&file, &path) {
+            fs::remove_file(&path)?;
+            swept += 1;
+        }
+    }
+    Ok(swept)
+}
+
+/// Whether `path` still names the open `file` and is older than a minute: a
+/// writer opens its file a moment before it locks it.
+fn is_still(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let (Ok(open), Ok(named)) = (file.metadata(), fs::metadata(path)) else {
+        return false;
+    };
+    let old = named.modified().ok().and_then(|time| time.elapsed().ok());
+    open.ino() == named.ino() && old.is_some_and(|age| age.as_secs() > 60)
+}
+
+/// Writes a small file durably, replacing what has the name.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (directory, name) = split(path)?;
+    let mut temporary = Temporary::create(directory, &format!(".{name}.tmp"))?;
+    temporary.file().write_all(bytes)?;
+    temporary.keep(path)
+}
+
+/// Writes a small file durably under a name that must not exist yet
+/// (`AlreadyExists` otherwise).
+pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (directory, name) = split(path)?;
+    let mut temporary = Temporary::create(directory, &format!(".{name}.tmp"))?;
+    temporary.file().write_all(bytes)?;
+    temporary.keep_new(path)
+}
+
+/// Replaces a file whose loss costs nothing but time: others see all of the
+/// old bytes or all of the new, but nothing is fsynced.
+pub fn replace_volatile(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (directory, name) = split(path)?;
+    let mut temporary = Temporary::create(directory, &format!(".{name}.tmp"))?;
+    temporary.file().write_all(bytes)?;
+    temporary.place(path)
+}
+
+/// Adds a line to a file and makes it durable. The line is written at once;
+/// a reader treats a last line without its newline as not written. `line`
+/// includes its newline.
+pub fn append_line(path: &Path, line: &str) -> io::Result<()> {
+    let is_new = !path.exists();
+    let mut file = OpenOptions::new()
+        .append(true)
+        .read(true)
+        .create(true)
+        .mode(0o640)
+        .open(path)?;
+    file.lock()?;
+    // A line cut short by a power cut must not swallow this one.
+    let length = file.metadata()?.len();
+    let mut last = [b'\n'];
+    if length > 0 {
+        file.read_exact_at(&mut last, length - 1)?;
+    }
+    let separator = if last == *b"\n" { "" } else { "\n" };
+    file.write_all(format!("{separator}{line}").as_bytes())?;
+    file.sync_data()?;
+    if is_new { sync_parent(path) } else { Ok(()) }
+}
+
+/// Renames durably, replacing what has the name.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_parent(to)?;
+    sync_parent(from)
+}
+
+/// Moves a file without waiting for the disk: for what is fetched again
+/// after a power cut. Replaces what has the name.
+pub fn place(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+/// Renames to a name that must not exist (`AlreadyExists` otherwise). Not
+/// durable by itself.
+pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+        Ok(()) => Ok(()),
+        // File systems without RENAME_NOREPLACE (NFS among them): a hard link
+        // refuses an existing name just as well.
+        Err(nix::Error::EINVAL | nix::Error::ENOSYS) => {
+            fs::hard_link(from, to)?;
+            fs::remove_file(from)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes `file`'s bytes and its name in the directory durable.
+pub fn sync_file(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()?;
+    sync_parent(path)
+}
+
+/// Makes the names in a directory durable.
+pub fn sync_dir(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => sync_dir(Path::new(".")),
+        Some(parent) => sync_dir(parent),
+        None => Ok(()),
+    }
+}
+
+/// Makes a directory, and those above it that are missing, durably. Fine if
+/// it is there already.
+pub fn create_dir_all(directory: &Path, mode: u32) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = directory
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        create_dir_all(parent, mode)?;
+    }
+    match DirBuilder::new().mode(mode).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => sync_parent(directory),
+    }
+}
+
+/// Copies the rest of `from` to `to`, an empty file, leaving out what is all
+/// zero: a segment that a timeout closed is mostly that, and what is not
+/// written need not reach the disk before PostgreSQL gets its answer. Returns
+/// the length in bytes, holes included.
+pub fn copy_sparse(from: &mut impl Read, to: &File) -> io::Result<u64> {
+    let mut buffer = vec![0; CHUNK];
+    let mut length = 0;
+    loop {
+        let filled = fill(from, &mut buffer)?;
+        let chunk = &buffer[..filled];
+        if !is_zero(chunk) {
+            to.write_all_at(chunk, length)?;
+        }
+        length += filled as u64;
+        if filled < buffer.len() {
+            to.set_len(length)?;
+            return Ok(length);
+        }
+    }
+}
+
+/// Whether two files hold the same bytes; both are read from their beginning.
+pub fn same_bytes(mut one: &File, mut other: &File) -> io::Result<bool> {
+    one.rewind()?;
+    other.rewind()?;
+    let (mut left, mut right) = (vec![0; CHUNK], vec![0; CHUNK]);
+    loop {
+        let (filled, others) = (fill(&mut one, &mut left)?, fill(&mut other, &mut right)?);
+        if left[..filled] != right[..others] {
+            return Ok(false);
+        }
+        if filled < CHUNK {
+            return Ok(true);
+        }
+    }
+}
+
+/// Reads until the buffer is full or the file ends.
+fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Whether all bytes are zero: the first is, and each equals its neighbour (a
+/// comparison that the C library does a vector at a time, and that stops at
+/// the first difference).
+fn is_zero(bytes: &[u8]) -> bool {
+    match bytes {
+        [] => true,
+        [first, rest @ ..] => *first == 0 && rest == &bytes[..rest.len()],
+    }
+}
+
+fn split(path: &Path) -> io::Result<(&Path, &str)> {
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.map(|name| (directory.unwrap_or(Path::new(".")), name))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn a_new_name_replaces_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        write_new(&path, b"one").unwrap();
+        assert_eq!(
+            write_new(&path, b"two").unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        write(&path, b"three").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"three");
+        assert_eq!(
+            fs::read_dir(directory.path()).unwrap().count(),
+            1,
+            "a temporary stayed"
+        );
+    }
+
+    #[test]
+    fn zeros_are_left_out_of_a_copy_and_read_back() {
+        let directory = tempfile::tempdir().unwrap();
+        for length in [0, 1, CHUNK, CHUNK + 1, 40 * CHUNK + 7] {
+            let mut bytes = vec![0; length];
+            for at in [0, 3 * CHUNK + 5] {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = 7;
+                }
+            }
+            let mut temporary = Temporary::create(directory.path(), "copy").unwrap();
+            let copied = copy_sparse(&mut bytes.as_slice(), temporary.file()).unwrap();
+            assert_eq!(copied, length as u64);
+            let path = directory.path().join("kept");
+            temporary.keep(&path).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), bytes);
+            assert!(fs::metadata(&path).unwrap().blocks() * 512 <= 3 * CHUNK as u64);
+            let (copy, other) = (File::open(&path).unwrap(), directory.path().join("other"));
+            fs::write(&other, &bytes).unwrap();
+            assert!(same_bytes(&copy, &File::open(&other).unwrap()).unwrap());
+            bytes.push(1);
+            fs::write(&other, &bytes).unwrap();
+            assert!(!same_bytes(&copy, &File::open(&other).unwrap()).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_torn_line_does_not_swallow_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lines");
+        fs::write(&path, "whole\ntor").unwrap();
+        append_line(&path, "next\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "whole\ntor\nnext\n");
+    }
+
+    #[test]
+    fn the_sweep_leaves_a_living_writers_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+        let stale = directory.path().join("stale");
+        File::create(&stale).unwrap().set_modified(old).unwrap();
+        let mut busy = Temporary::create(directory.path(), "busy").unwrap();
+        busy.file().set_modified(old).unwrap();
+        assert_eq!(sweep_temporaries(directory.path()).unwrap(), 1);
+        assert!(busy.path().exists() && !stale.exists());
+    }
+}
