@@ -1,0 +1,246 @@
+//! An object that is all in memory, back into its file. What cannot be held in
+//! memory goes through [`Decoder`](super::Decoder).
+
+use std::io;
+
+use super::{
+    Facts, OutOfMemory,
+    bridge::{Inflater, Outcome, crc32},
+    header,
+};
+
+/// An object could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    #[error("not a gzip object")]
+    NotGzip,
+    #[error("gzip header not valid: {0}")]
+    BadHeader(&'static str),
+    #[error("the gzip object ends early")]
+    Truncated,
+    #[error("bytes that are not gzip follow the gzip object's last member")]
+    TrailingGarbage,
+    #[error("the gzip object holds more than the {limit} bytes expected of it")]
+    TooLarge {
+        /// The most raw bytes that the caller allowed.
+        limit: u64,
+    },
+    #[error("the gzip object is corrupt: {0}")]
+    Corrupt(&'static str),
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+    /// Only of a [`Decoder`](super::Decoder): what it writes to failed.
+    #[error("write raw bytes")]
+    Sink(#[source] io::Error),
+}
+
+impl DecodeError {
+    /// The object is at fault: another store's copy may be whole, and reading
+    /// this one again is no use.
+    pub fn is_damage(&self) -> bool {
+        !matches!(self, DecodeError::OutOfMemory(_) | DecodeError::Sink(_))
+    }
+}
+
+/// Appends the file's bytes to `out`: all members of the object, each checked
+/// against its CRC-32 and size, and altogether against the size in the facts,
+/// where it has them. Never more than `limit` bytes, and no more memory than
+/// that. The caller compares the SHA-256.
+///
+/// On an error `out` is as it was.
+pub fn decode(stored: &[u8], limit: u64, out: &mut Vec<u8>) -> Result<Option<Facts>, DecodeError> {
+    let start = out.len();
+    members(stored, limit, out).inspect_err(|_| out.truncate(start))
+}
+
+fn members(stored: &[u8], limit: u64, out: &mut Vec<u8>) -> Result<Option<Facts>, DecodeError> {
+    let start = out.len();
+    let mut streams = Streams::default();
+    let mut rest = stored;
+    let mut facts = None;
+    loop {
+        let first = rest.len() == stored.len();
+        let header = header::parse(rest).map_err(|error| match error {
+            DecodeError::NotGzip if !first => DecodeError::TrailingGarbage,
+            error => error,
+        })?;
+        if first {
+            facts = header.facts;
+            check_size_allowed(&facts, limit)?;
+        }
+        rest = &rest[header.size..];
+
+        let done = out.len() - start;
+        let room = Room {
+            limit,
+            left: limit - done as u64,
+            likely: facts
+                .as_ref()
+                .map(|facts| facts.raw_size.saturating_sub(done as u64)),
+        };
+        let member = out.len();
+        let stream_size = streams.inflate(rest, room, out)?;
+        let (trailer, after) = rest[stream_size..]
+            .split_first_chunk()
+            .ok_or(DecodeError::Truncated)?;
+        check_trailer(
+            trailer,
+            crc32(0, &out[member..]),
+            (out.len() - member) as u64,
+        )?;
+        if after.is_empty() {
+            check_size(&facts, (out.len() - start) as u64)?;
+            return Ok(facts);
+        }
+        rest = after;
+    }
+}
+
+/// Refuses an object that says itself that it is too large.
+pub(super) fn check_size_allowed(facts: &Option<Facts>, limit: u64) -> Result<(), DecodeError> {
+    match facts {
+        Some(facts) if facts.raw_size > limit => Err(DecodeError::TooLarge { limit }),
+        _ => Ok(()),
+    }
+}
+
+/// Compares a member's trailer with what was inflated.
+pub(super) fn check_trailer(trailer: &[u8; 8], crc: u32, size: u64) -> Result<(), DecodeError> {
+    let [a, b, c, d, size_bytes @ ..] = *trailer;
+    if u32::from_le_bytes([a, b, c, d]) != crc {
+        return Err(DecodeError::Corrupt("a member's CRC-32 does not match"));
+    }
+    // ISIZE is the size modulo 2^32.
+    if u32::from_le_bytes(size_bytes) != size as u32 {
+        return Err(DecodeError::Corrupt("a member's size does not match"));
+    }
+    Ok(())
+}
+
+/// Compares the whole with the facts: a gzip file that lost its last members
+/// looks whole to gzip.
+pub(super) fn check_size(facts: &Option<Facts>, raw_size: u64) -> Result<(), DecodeError> {
+    match facts {
+        Some(facts) if raw_size < facts.raw_size => Err(DecodeError::Truncated),
+        Some(facts) if raw_size > facts.raw_size => Err(DecodeError::Corrupt(
+            "it holds more bytes than its header says",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// How much a member may become.
+#[derive(Clone, Copy)]
+struct Room {
+    limit: u64,
+    /// Of the limit, what earlier members left.
+    left: u64,
+    /// What it becomes at most if the header told the truth.
+    likely: Option<u64>,
+}
+
+/// The decoders that the members so far needed.
+#[derive(Default)]
+struct Streams {
+    zlib: Option<Inflater>,
+    #[cfg(feature = "libdeflate")]
+    libdeflate: Option<super::bridge::BlockInflater>,
+}
+
+impl Streams {
+    /// Inflates the deflate stream at the start of `stored` and returns its
+    /// size.
+    fn inflate(
+        &mut self,
+        stored: &[u8],
+        room: Room,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, DecodeError> {
+        #[cfg(feature = "libdeflate")]
+        if let Some(size) = self.by_libdeflate(stored, room, out)? {
+            return Ok(size);
+        }
+        self.by_zlib(stored, room, out)
+    }
+
+    /// `None` leaves it to zlib: libdeflate says of a damaged stream neither
+    /// whether it is cut short nor where, and has no say in what is valid.
+    #[cfg(feature = "libdeflate")]
+    fn by_libdeflate(
+        &mut self,
+        stored: &[u8],
+        room: Room,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<usize>, DecodeError> {
+        let inflater = match &mut self.libdeflate {
+            Some(inflater) => inflater,
+            none => none.insert(super::bridge::BlockInflater::new()?),
+        };
+        let most = room.left.min(most_from(stored));
+        let mut size = room.likely.unwrap_or(4 * stored.len() as u64).min(most);
+        loop {
+            let lent = usize::try_from(size).map_err(|_| OutOfMemory)?;
+            reserve(out, lent)?;
+            let step = inflater.inflate(stored, out, lent);
+            match step.outcome {
+                Outcome::Ended => return Ok(Some(step.consumed)),
+                Outcome::Going if size < most => size = size.saturating_mul(2).max(4096).min(most),
+                Outcome::Going | Outcome::Invalid => return Ok(None),
+                _ => return Err(OutOfMemory.into()),
+            }
+        }
+    }
+
+    fn by_zlib(
+        &mut self,
+        stored: &[u8],
+        room: Room,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, DecodeError> {
+        const PIECE: u64 = 128 * 1024;
+        let inflater = match &mut self.zlib {
+            Some(inflater) => {
+                inflater.reset()?;
+                inflater
+            }
+            none => none.insert(Inflater::new()?),
+        };
+        let start = out.len();
+        let mut rest = stored;
+        if let Some(likely) = room.likely {
+            let size = likely.min(room.left).min(most_from(stored));
+            reserve(out, usize::try_from(size).map_err(|_| OutOfMemory)?)?;
+        }
+        loop {
+            let left = room.left - (out.len() - start) as u64;
+            // Room for one byte too many tells a stream that ends at the limit
+            // from one that goes on.
+            let lent = left.saturating_add(1).min(PIECE) as usize;
+            reserve(out, lent)?;
+            let step = inflater.step(rest, out, lent);
+            rest = &rest[step.consumed..];
+            if step.produced as u64 > left {
+                return Err(DecodeError::TooLarge { limit: room.limit });
+            }
+            match step.outcome {
+                Outcome::Ended => return Ok(stored.len() - rest.len()),
+                Outcome::Going if step.produced < lent && rest.is_empty() => {
+                    return Err(DecodeError::Truncated);
+                }
+                Outcome::Going => {}
+                Outcome::OutOfMemory => return Err(OutOfMemory.into()),
+                _ => return Err(DecodeError::Corrupt("not a valid deflate stream")),
+            }
+        }
+    }
+}
+
+/// Deflate makes at most 258 bytes of two bits (RFC 1951, 3.2.5), so a small
+/// object cannot ask for much memory, whatever its header says.
+fn most_from(stored: &[u8]) -> u64 {
+    (stored.len() as u64).saturating_mul(4 * 258)
+}
+
+fn reserve(out: &mut Vec<u8>, size: usize) -> Result<(), DecodeError> {
+    out.try_reserve(size).map_err(|_| OutOfMemory.into())
+}

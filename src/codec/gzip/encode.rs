@@ -1,0 +1,237 @@
+//! A file, made into an object: header, members, zero tail; SHA-256 of what
+//! goes in and MD5 of what comes out.
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    os::unix::fs::FileExt,
+};
+
+use jiff::Timestamp;
+
+use super::{
+    EncoderError, EncoderKind, Facts, OutOfMemory,
+    cut::{Cuts, Rule},
+    engine::{Compressor, Engine},
+    header, lanes, zeros,
+};
+use crate::codec::{
+    Md5, Sha256,
+    digest::{Md5Hasher, Sha256Hasher},
+};
+
+/// Makes objects out of files.
+///
+/// The same bytes, name, time, kind and level give the same object, whatever
+/// the number of threads, while the same encoder's version does the work.
+#[derive(Debug, Clone)]
+pub struct Encoder {
+    engine: Engine,
+    rule: Rule,
+}
+
+/// An object that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// What the object says about its file.
+    pub facts: Facts,
+    /// The object's size in bytes.
+    pub stored_size: u64,
+    /// MD5 of the object's bytes.
+    pub md5: Md5,
+}
+
+/// An object could not be made. Nothing is wrong with the file.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    #[error(
+        "\"{0}\" cannot be a file's name in an object \
+         (expected 1 to 255 printable ASCII characters without \"/\")"
+    )]
+    FileName(String),
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+    #[error("write spool file")]
+    Spool(#[from] io::Error),
+}
+
+impl Encoder {
+    /// `level` is 1 to 9, as `gzip` has it; see [`EncoderKind`] for what it
+    /// means to each encoder.
+    pub fn new(kind: EncoderKind, level: u32) -> Result<Self, EncoderError> {
+        Ok(Encoder {
+            engine: Engine::new(kind, level)?,
+            rule: Rule::Size,
+        })
+    }
+
+    /// Cuts files into members of 2 MiB, so that several threads share one
+    /// segment. The objects are about 0.5 % larger.
+    pub fn low_latency(self) -> Self {
+        Encoder {
+            rule: Rule::Latency,
+            ..self
+        }
+    }
+
+    /// Appends the object to `out`. `raw` is usually a [`Mapped`] segment;
+    /// nothing is copied between the two.
+    ///
+    /// With one thread all work is done in the calling one. With more, that
+    /// many compress while the calling one hashes; a file that makes one
+    /// member has one thread to compress and one to hash.
+    ///
+    /// On an error `out` is as it was.
+    ///
+    /// [`Mapped`]: crate::codec::Mapped
+    pub fn encode(
+        &self,
+        raw: &[u8],
+        file_name: &str,
+        modified: Timestamp,
+        threads: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<Encoded, EncodeError> {
+        let start = out.len();
+        let mut facts = unhashed(raw, file_name, modified)?;
+        let made = self.members(raw, &header::first(&facts), threads, out, &mut |_| Ok(()));
+        facts.raw_sha256 = made.inspect_err(|_| out.truncate(start))?;
+        let header = header::first(&facts);
+        let object = &mut out[start..];
+        object[..header.len()].copy_from_slice(&header);
+        Ok(Encoded {
+            facts,
+            stored_size: object.len() as u64,
+            md5: Md5::of(object),
+        })
+    }
+
+    /// The same object, written to a file member by member, for files over
+    /// 32 MiB: memory is a few members for each thread, whatever the size of
+    /// `raw`. `spool` is empty and open for reading and writing: once the
+    /// SHA-256 is known the header is written again, and then the object is
+    /// read for its MD5. It is not fsynced.
+    pub fn encode_to_file(
+        &self,
+        raw: &[u8],
+        file_name: &str,
+        modified: Timestamp,
+        threads: usize,
+        spool: &mut File,
+    ) -> Result<Encoded, EncodeError> {
+        let mut facts = unhashed(raw, file_name, modified)?;
+        let header = header::first(&facts);
+        let mut stored_size = 0;
+        let mut member = Vec::new();
+        facts.raw_sha256 = self.members(raw, &header, threads, &mut member, &mut |member| {
+            spool.write_all(member)?;
+            stored_size += member.len() as u64;
+            member.clear();
+            Ok(())
+        })?;
+        spool.write_all_at(&header::first(&facts), 0)?;
+        Ok(Encoded {
+            facts,
+            stored_size,
+            md5: md5_of_file(spool, stored_size, member)?,
+        })
+    }
+
+    /// Appends all members to `out`, and calls `flush` with it after each. The
+    /// first begins with `header`.
+    fn members(
+        &self,
+        raw: &[u8],
+        header: &[u8],
+        threads: usize,
+        out: &mut Vec<u8>,
+        flush: &mut dyn FnMut(&mut Vec<u8>) -> io::Result<()>,
+    ) -> Result<Sha256, EncodeError> {
+        let (body, tail) = zeros::split(raw);
+        let cuts = Cuts::of(body.len(), self.rule);
+        let mut hasher = Sha256Hasher::default();
+        out.extend_from_slice(header);
+
+        if threads > 1 && cuts.count() > 1 {
+            lanes::compress(self.engine, threads, body, cuts, |index, stream| {
+                if index > 0 {
+                    out.extend_from_slice(&header::next());
+                }
+                // The calling thread hashes a piece while others compress it.
+                hasher.update(&body[cuts.range(index)]);
+                let crc = stream.wait(out)?;
+                finish_member(out, crc, cuts.range(index).len() as u64);
+                Ok(flush(out)?)
+            })?;
+        } else if threads > 1 && cuts.count() == 1 {
+            let mut compressor = Compressor::new(self.engine)?;
+            let crc = std::thread::scope(|scope| {
+                scope.spawn(|| hasher.update(body));
+                compressor.deflate(body, None, out)
+            })?;
+            finish_member(out, crc, body.len() as u64);
+            flush(out)?;
+        } else if raw.is_empty() {
+            let crc = Compressor::new(self.engine)?.deflate(raw, None, out)?;
+            finish_member(out, crc, 0);
+            flush(out)?;
+        } else {
+            let mut compressor = Compressor::new(self.engine)?;
+            for index in 0..cuts.count() {
+                if index > 0 {
+                    out.extend_from_slice(&header::next());
+                }
+                let piece = &body[cuts.range(index)];
+                let crc = compressor.deflate(piece, Some(&mut hasher), out)?;
+                finish_member(out, crc, piece.len() as u64);
+                flush(out)?;
+            }
+        }
+
+        if tail > 0 {
+            if cuts.count() > 0 {
+                out.extend_from_slice(&header::next());
+            }
+            let crc = zeros::append(tail, out);
+            finish_member(out, crc, tail);
+            flush(out)?;
+            zeros::feed(tail, |zeros| hasher.update(zeros));
+        }
+        Ok(hasher.finish())
+    }
+}
+
+/// The facts of a file whose SHA-256 is still to come.
+fn unhashed(raw: &[u8], file_name: &str, modified: Timestamp) -> Result<Facts, EncodeError> {
+    if !header::is_valid_name(file_name) {
+        return Err(EncodeError::FileName(file_name.to_owned()));
+    }
+    Ok(Facts {
+        file_name: file_name.to_owned(),
+        raw_sha256: Sha256([0; 32]),
+        raw_size: raw.len() as u64,
+        modified,
+    })
+}
+
+/// A member's trailer (RFC 1952, 2.3.1): CRC-32, and the size modulo 2^32.
+fn finish_member(out: &mut Vec<u8>, crc: u32, size: u64) {
+    out.extend_from_slice(&crc.to_le_bytes());
+    out.extend_from_slice(&(size as u32).to_le_bytes());
+}
+
+/// Reads back what was just written, which the page cache still has.
+fn md5_of_file(file: &File, size: u64, mut buffer: Vec<u8>) -> io::Result<Md5> {
+    const PIECE: usize = 128 * 1024;
+    buffer.clear();
+    buffer.resize(PIECE, 0);
+    let mut hasher = Md5Hasher::default();
+    let mut offset = 0;
+    while offset < size {
+        let piece = &mut buffer[..(size - offset).min(PIECE as u64) as usize];
+        file.read_exact_at(piece, offset)?;
+        hasher.update(piece);
+        offset += piece.len() as u64;
+    }
+    Ok(hasher.finish())
+}
