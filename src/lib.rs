@@ -3,7 +3,12 @@
 //! 30 days. `ARCHITECTURE.md` is the map of these rooms.
 
 pub mod archive;
+pub mod cli;
 pub mod codec;
+pub mod config;
 pub mod fs;
 pub mod layout;
+pub mod logging;
 pub mod postgres;
+pub mod privileges;
+pub mod store;

@@ -1,0 +1,194 @@
+//! The configuration file as it is written: TOML tables, before anything in
+//! them is believed.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+
+use super::value;
+use crate::codec::EncoderKind;
+use crate::layout::Format;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    pub cluster: Cluster,
+    pub staging: Staging,
+    pub catalog: Catalog,
+    pub compression: Compression,
+    pub ship: Ship,
+    pub fetch: Fetch,
+    pub store: Vec<Store>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Cluster {
+    pub name: String,
+    pub data_directory: Option<PathBuf>,
+    pub bin_directory: Option<PathBuf>,
+    pub connection: String,
+    pub user: Option<String>,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Cluster {
+            name: "main".to_owned(),
+            data_directory: None,
+            bin_directory: None,
+            connection: "host=/run/postgresql user=postgres dbname=postgres".to_owned(),
+            user: None,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Staging {
+    pub path: Option<PathBuf>,
+    #[serde(deserialize_with = "value::size")]
+    pub max_size: u64,
+    #[serde(deserialize_with = "value::share")]
+    pub high_water: f64,
+    pub min_copies: usize,
+    pub acknowledge: Acknowledge,
+}
+
+impl Default for Staging {
+    fn default() -> Self {
+        Staging {
+            path: None,
+            max_size: 20 << 30,
+            high_water: 0.8,
+            min_copies: 1,
+            acknowledge: Acknowledge::Staged,
+        }
+    }
+}
+
+/// When PostgreSQL is told that a file is archived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Acknowledge {
+    /// As soon as it would survive a power cut of this host.
+    Staged,
+    /// When one store holds it as well.
+    OneStore,
+    /// When every store holds it as well.
+    AllStores,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Catalog {
+    pub path: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Compression {
+    pub format: Format,
+    pub encoder: EncoderKind,
+    pub level: u32,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Compression {
+            format: Format::Gzip,
+            encoder: EncoderKind::Auto,
+            level: 9,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Ship {
+    pub concurrency: usize,
+    #[serde(deserialize_with = "value::size")]
+    pub rate_limit: u64,
+}
+
+impl Default for Ship {
+    fn default() -> Self {
+        Ship {
+            concurrency: 2,
+            rate_limit: 0,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Fetch {
+    #[serde(deserialize_with = "value::duration")]
+    pub timeout: Duration,
+    pub spool: Option<PathBuf>,
+    pub prefetch: usize,
+}
+
+impl Default for Fetch {
+    fn default() -> Self {
+        Fetch {
+            timeout: Duration::from_secs(300),
+            spool: None,
+            prefetch: 8,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum StoreType {
+    R2,
+    B2,
+    S3,
+    Directory,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Store {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: StoreType,
+    pub account_id: Option<String>,
+    pub jurisdiction: Option<String>,
+    pub region: Option<String>,
+    pub endpoint: Option<String>,
+    pub path: Option<PathBuf>,
+    pub bucket: Option<String>,
+    pub prefix: Option<String>,
+    pub access_key_id: Option<String>,
+    pub access_key_id_file: Option<PathBuf>,
+    pub secret_access_key: Option<secrecy::SecretString>,
+    pub secret_access_key_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
+    #[serde(default)]
+    pub allow_http: bool,
+}
+
+impl Store {
+    /// A store of which only name and type are known.
+    pub(super) fn named(name: &str, kind: StoreType) -> Self {
+        Store {
+            name: name.to_owned(),
+            kind,
+            account_id: None,
+            jurisdiction: None,
+            region: None,
+            endpoint: None,
+            path: None,
+            bucket: None,
+            prefix: None,
+            access_key_id: None,
+            access_key_id_file: None,
+            secret_access_key: None,
+            secret_access_key_file: None,
+            ca_file: None,
+            allow_http: false,
+        }
+    }
+}

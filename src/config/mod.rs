@@ -1,0 +1,268 @@
+//! The configuration: file and environment, read once, checked, and passed on
+//! as values that need no further checks. `docs/CONFIGURATION.md` lists every
+//! key.
+
+mod environment;
+mod error;
+mod file;
+mod stores;
+mod value;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use error::{ConfigError, Invalid};
+pub use file::Acknowledge;
+pub use stores::StoreSettings;
+
+use crate::codec::EncoderKind;
+
+/// Where the configuration is looked for.
+const DIRECTORY: &str = "/etc/walkeep";
+/// Where a host with a configuration file keeps its catalog.
+const CATALOG: &str = "/var/lib/walkeep/catalog.redb";
+/// Where it keeps what was fetched ahead.
+const SPOOL: &str = "/var/lib/walkeep/spool";
+
+/// A checked configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// The file it comes from; none where the environment alone gave it.
+    pub path: Option<PathBuf>,
+    /// The PostgreSQL cluster.
+    pub cluster: Cluster,
+    /// Where files wait until they are shipped.
+    pub staging: StagingSettings,
+    /// The catalog's file.
+    pub catalog: PathBuf,
+    /// How objects are compressed.
+    pub compression: Compression,
+    /// How they are shipped.
+    pub ship: ShipSettings,
+    /// How they are fetched.
+    pub fetch: FetchSettings,
+    /// Where they are kept; at least one.
+    pub stores: Vec<StoreSettings>,
+}
+
+/// The PostgreSQL cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    /// What people call it; the default of every store's prefix.
+    pub name: String,
+    /// PGDATA.
+    pub data_directory: Option<PathBuf>,
+    /// Where PostgreSQL's programs are.
+    pub bin_directory: Option<PathBuf>,
+    /// A libpq connection string.
+    pub connection: String,
+    /// Whom a walkeep that root started becomes.
+    pub user: Option<String>,
+}
+
+/// The staging volume.
+#[derive(Debug)]
+pub struct StagingSettings {
+    /// The directory; none on a host that only restores.
+    pub path: Option<PathBuf>,
+    /// How much may wait, in bytes on the disk.
+    pub max_size: u64,
+    /// Above how many bytes files are released that `min_copies` stores hold.
+    pub high_water: u64,
+    /// In how many stores a file must be before it is released early.
+    pub min_copies: usize,
+    /// When PostgreSQL is told that a file is archived.
+    pub acknowledge: Acknowledge,
+}
+
+/// How objects are compressed.
+#[derive(Debug)]
+pub struct Compression {
+    /// Which gzip encoder.
+    pub encoder: EncoderKind,
+    /// Its level, 1 to 9.
+    pub level: u32,
+}
+
+/// How files are shipped.
+#[derive(Debug)]
+pub struct ShipSettings {
+    /// Files at once, for each store.
+    pub concurrency: usize,
+    /// Bytes per second over all stores; none is no limit.
+    pub rate_limit: Option<u64>,
+}
+
+/// How files are fetched.
+#[derive(Debug)]
+pub struct FetchSettings {
+    /// How long an unreachable store is asked again.
+    pub timeout: Duration,
+    /// Where files fetched ahead wait.
+    pub spool: PathBuf,
+    /// How many are fetched ahead.
+    pub prefetch: usize,
+}
+
+impl Config {
+    /// Reads the configuration: the file that the command line names, else
+    /// `/etc/walkeep/walkeep.toml` (or `CLUSTER.toml`) where it exists, and the
+    /// environment over it. The environment alone will do.
+    pub fn load(file: Option<&Path>, cluster: Option<&str>) -> Result<Self, ConfigError> {
+        let path = match (file, cluster) {
+            (Some(file), _) => file.to_owned(),
+            (None, cluster) => default_path(cluster),
+        };
+        let named = file.is_some() || cluster.is_some();
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !named => None,
+            Err(source) => return Err(ConfigError::Read { path, source }),
+        };
+        Self::build(&path, text.as_deref(), &|name| std::env::var(name).ok())
+    }
+
+    /// As [`load`](Self::load), from the file's text and a given environment.
+    fn build(
+        path: &Path,
+        text: Option<&str>,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let mut file: file::File = match text {
+            Some(text) => toml::from_str(text)
+                .map_err(|error| ConfigError::Invalid(Invalid::new(path, text, &error)))?,
+            None => file::File::default(),
+        };
+        if file
+            .store
+            .iter()
+            .any(|store| store.secret_access_key.is_some())
+        {
+            refuse_exposed(path)?;
+        }
+        environment::apply(&mut file, environment);
+        if text.is_none() && file.store.is_empty() {
+            return Err(ConfigError::Missing(path.to_owned()));
+        }
+        check(path, text.is_some(), file)
+    }
+}
+
+/// Where the configuration of `cluster` is, where it is not told.
+pub fn default_path(cluster: Option<&str>) -> PathBuf {
+    Path::new(DIRECTORY).join(format!("{}.toml", cluster.unwrap_or("walkeep")))
+}
+
+fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, ConfigError> {
+    let wrong = |key: &str, problem: String| {
+        let place = if has_file {
+            format!("{}: {key}", path.display())
+        } else {
+            key.to_owned()
+        };
+        Err(ConfigError::Value { place, problem })
+    };
+    if !(1..=9).contains(&file.compression.level) {
+        return wrong(
+            "compression.level",
+            format!("{} is not in 1..=9", file.compression.level),
+        );
+    }
+    if !(1..=64).contains(&file.ship.concurrency) {
+        return wrong(
+            "ship.concurrency",
+            format!("{} is not in 1..=64", file.ship.concurrency),
+        );
+    }
+    if file.store.is_empty() {
+        return wrong(
+            "store",
+            "name at least one store in a [[store]] table".to_owned(),
+        );
+    }
+    let copies = 1..=file.store.len();
+    if !copies.contains(&file.staging.min_copies) {
+        let stores = file.store.len();
+        let problem = format!(
+            "{} is not in 1..={stores}, the stores",
+            file.staging.min_copies
+        );
+        return wrong("staging.min_copies", problem);
+    }
+    let mut stores: Vec<StoreSettings> = Vec::new();
+    for (index, store) in file.store.into_iter().enumerate() {
+        let key = format!("store[{index}] (\"{}\")", store.name);
+        match stores::check(store, &file.cluster.name) {
+            Ok(store) if stores.iter().any(|other| other.name() == store.name()) => {
+                return wrong(&key, "another store has the same name".to_owned());
+            }
+            Ok(store) => stores.push(store),
+            Err(stores::Wrong { field, problem }) => {
+                return wrong(&format!("{key}.{field}"), problem);
+            }
+        }
+    }
+
+    // Without a file there is no reason to believe that /var/lib/walkeep
+    // exists: everything stays beside staging.
+    let beside = file.staging.path.as_deref().filter(|_| !has_file);
+    let beside = |name: &str| beside.map(|staging| staging.join(name));
+    let staging = StagingSettings {
+        high_water: (file.staging.max_size as f64 * file.staging.high_water) as u64,
+        // A file that PostgreSQL was promised in every store is not released
+        // from staging before that is true.
+        min_copies: match file.staging.acknowledge {
+            Acknowledge::AllStores => stores.len(),
+            Acknowledge::Staged | Acknowledge::OneStore => file.staging.min_copies,
+        },
+        path: file.staging.path.clone(),
+        max_size: file.staging.max_size,
+        acknowledge: file.staging.acknowledge,
+    };
+    Ok(Config {
+        path: has_file.then(|| path.to_owned()),
+        cluster: Cluster {
+            name: file.cluster.name,
+            data_directory: file.cluster.data_directory,
+            bin_directory: file.cluster.bin_directory,
+            connection: file.cluster.connection,
+            user: file.cluster.user,
+        },
+        staging,
+        catalog: file
+            .catalog
+            .path
+            .or_else(|| beside("catalog.redb"))
+            .unwrap_or_else(|| CATALOG.into()),
+        compression: Compression {
+            encoder: file.compression.encoder,
+            level: file.compression.level,
+        },
+        ship: ShipSettings {
+            concurrency: file.ship.concurrency,
+            rate_limit: (file.ship.rate_limit > 0).then_some(file.ship.rate_limit),
+        },
+        fetch: FetchSettings {
+            timeout: file.fetch.timeout,
+            spool: file
+                .fetch
+                .spool
+                .or_else(|| beside("spool"))
+                .unwrap_or_else(|| SPOOL.into()),
+            prefetch: file.fetch.prefetch,
+        },
+        stores,
+    })
+}
+
+/// A secret in the file itself is fine as long as nobody else can read it.
+fn refuse_exposed(path: &Path) -> Result<(), ConfigError> {
+    use std::os::unix::fs::PermissionsExt;
+    match std::fs::metadata(path).map(|metadata| metadata.permissions().mode()) {
+        Ok(mode) if mode & 0o007 != 0 => Err(ConfigError::Exposed(path.to_owned())),
+        _ => Ok(()),
+    }
+}

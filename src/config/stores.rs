@@ -1,0 +1,182 @@
+//! One `[[store]]` table, checked and turned into where a store is.
+
+use super::file::{Store as Table, StoreType};
+use crate::{
+    layout::Prefix,
+    store::{Credentials, Location, Profile, S3Settings, Secret, StoreName},
+};
+
+/// A store, and where in it the archive lies.
+#[derive(Debug, Clone)]
+pub struct StoreSettings {
+    name: StoreName,
+    /// Bucket or directory.
+    pub location: Location,
+    /// What the archive's keys begin with.
+    pub prefix: Prefix,
+}
+
+impl StoreSettings {
+    /// The store's name.
+    pub fn name(&self) -> &StoreName {
+        &self.name
+    }
+}
+
+/// What is wrong with which field.
+pub(super) struct Wrong {
+    pub(super) field: &'static str,
+    pub(super) problem: String,
+}
+
+pub(super) fn check(mut table: Table, cluster: &str) -> Result<StoreSettings, Wrong> {
+    let wrong = |field| {
+        move |error: &dyn std::fmt::Display| Wrong {
+            field,
+            problem: error.to_string(),
+        }
+    };
+    let name = table.name.parse().map_err(|error| wrong("name")(&error))?;
+    let prefix = table.prefix.take().unwrap_or_else(|| cluster.to_owned());
+    let prefix = prefix.parse().map_err(|error| wrong("prefix")(&error))?;
+    let location = match table.kind {
+        StoreType::Directory => {
+            Location::Directory(table.path.take().ok_or_else(|| missing("path"))?)
+        }
+        StoreType::R2 => Location::S3(r2(&mut table)?),
+        StoreType::B2 => Location::S3(b2(&mut table)?),
+        StoreType::S3 => Location::S3(s3(&mut table)?),
+    };
+    refuse_rest(&table)?;
+    Ok(StoreSettings {
+        name,
+        location,
+        prefix,
+    })
+}
+
+/// <https://developers.cloudflare.com/r2/api/s3/api/>: the region is `auto`.
+fn r2(table: &mut Table) -> Result<S3Settings, Wrong> {
+    let endpoint = match (table.endpoint.take(), table.account_id.take()) {
+        (Some(endpoint), _) => endpoint,
+        (None, Some(account)) => {
+            let account = host_label("account_id", account)?;
+            match table.jurisdiction.take() {
+                Some(place) => {
+                    let place = host_label("jurisdiction", place)?;
+                    format!("https://{account}.{place}.r2.cloudflarestorage.com")
+                }
+                None => format!("https://{account}.r2.cloudflarestorage.com"),
+            }
+        }
+        (None, None) => return Err(missing("account_id")),
+    };
+    settings(table, Profile::R2, endpoint, "auto".to_owned())
+}
+
+/// <https://www.backblaze.com/docs/cloud-storage-call-the-s3-compatible-api>.
+fn b2(table: &mut Table) -> Result<S3Settings, Wrong> {
+    let region = table.region.take().ok_or_else(|| missing("region"))?;
+    let region = host_label("region", region)?;
+    let endpoint = table.endpoint.take();
+    let endpoint = endpoint.unwrap_or_else(|| format!("https://s3.{region}.backblazeb2.com"));
+    settings(table, Profile::B2, endpoint, region)
+}
+
+fn s3(table: &mut Table) -> Result<S3Settings, Wrong> {
+    let endpoint = table.endpoint.take().ok_or_else(|| missing("endpoint"))?;
+    let region = table
+        .region
+        .take()
+        .unwrap_or_else(|| "us-east-1".to_owned());
+    settings(table, Profile::S3, endpoint, region)
+}
+
+fn settings(
+    table: &mut Table,
+    profile: Profile,
+    endpoint: String,
+    region: String,
+) -> Result<S3Settings, Wrong> {
+    let bucket = table.bucket.take().ok_or_else(|| missing("bucket"))?;
+    let access_key_id = match (table.access_key_id.take(), table.access_key_id_file.take()) {
+        (Some(value), None) => Secret::Value(value.into()),
+        (None, Some(file)) => Secret::File(file),
+        (None, None) => return Err(missing("access_key_id_file")),
+        (Some(_), Some(_)) => return Err(both("access_key_id")),
+    };
+    let secret = (
+        table.secret_access_key.take(),
+        table.secret_access_key_file.take(),
+    );
+    let secret_access_key = match secret {
+        (Some(value), None) => Secret::Value(value),
+        (None, Some(file)) => Secret::File(file),
+        (None, None) => return Err(missing("secret_access_key_file")),
+        (Some(_), Some(_)) => return Err(both("secret_access_key")),
+    };
+    Ok(S3Settings {
+        profile,
+        endpoint,
+        region,
+        bucket,
+        credentials: Credentials {
+            access_key_id,
+            secret_access_key,
+        },
+        ca_file: table.ca_file.take(),
+        allow_http: std::mem::take(&mut table.allow_http),
+    })
+}
+
+/// What is left belongs to another type of store.
+fn refuse_rest(table: &Table) -> Result<(), Wrong> {
+    let left = [
+        ("account_id", table.account_id.is_some()),
+        ("jurisdiction", table.jurisdiction.is_some()),
+        ("region", table.region.is_some()),
+        ("endpoint", table.endpoint.is_some()),
+        ("path", table.path.is_some()),
+        ("bucket", table.bucket.is_some()),
+        ("access_key_id", table.access_key_id.is_some()),
+        ("access_key_id_file", table.access_key_id_file.is_some()),
+        ("secret_access_key", table.secret_access_key.is_some()),
+        (
+            "secret_access_key_file",
+            table.secret_access_key_file.is_some(),
+        ),
+        ("ca_file", table.ca_file.is_some()),
+        ("allow_http", table.allow_http),
+    ];
+    match left.into_iter().find(|(_, is_left)| *is_left) {
+        Some((field, _)) => Err(Wrong {
+            field,
+            problem: "means nothing to a store of this type".to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// It becomes a part of a host's name.
+fn host_label(field: &'static str, text: String) -> Result<String, Wrong> {
+    let valid = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if valid {
+        return Ok(text);
+    }
+    let problem = format!("\"{text}\" cannot be a part of a host's name");
+    Err(Wrong { field, problem })
+}
+
+fn missing(field: &'static str) -> Wrong {
+    Wrong {
+        field,
+        problem: "missing; a store of this type needs it".to_owned(),
+    }
+}
+
+fn both(field: &'static str) -> Wrong {
+    Wrong {
+        field,
+        problem: "given twice: as a value and as a file".to_owned(),
+    }
+}
