@@ -41,59 +41,9 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Show the whole story on a throw-away cluster, without accounts
-    #[cfg(feature = "demo")]
-    Demo(Demo),
-    /// Set this host up: configuration, staging, stores, archive_command
-    Init(Init),
-    /// Examine the set-up, and say what to do about each finding
-    Check(Check),
     /// Archive and fetch the write-ahead log
     #[command(subcommand)]
     Wal(Wal),
-    /// Bring everything staged to every store, then exit
-    Ship(Ship),
-    /// Say how far behind each store is, and what needs a person
-    Status,
-    /// Rebuild or print the catalog
-    #[command(subcommand)]
-    Catalog(Catalog),
-}
-
-#[derive(Debug, Args)]
-pub struct Demo {
-    /// Keep the throw-away cluster and its stores below this directory
-    #[arg(long, value_name = "DIR")]
-    pub keep: Option<PathBuf>,
-    /// Write about this much WAL before the disaster, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 96)]
-    pub load: u32,
-}
-
-#[derive(Debug, Args)]
-pub struct Init {
-    /// Set archive_mode, archive_command and archive_timeout by ALTER SYSTEM
-    #[arg(long)]
-    pub apply: bool,
-    /// Make the configuration from the environment of an older set-up
-    #[arg(long)]
-    pub from_env: bool,
-    /// Go on in the archive after pg_upgrade: open its next generation
-    #[arg(long, conflicts_with = "from_env")]
-    pub upgraded: bool,
-    /// Reset what ALTER SYSTEM left that hides the configured archive settings
-    #[arg(long)]
-    pub reset_auto_conf: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Check {
-    /// Switch a segment, wait until every store has it, fetch it and compare
-    #[arg(long, conflicts_with = "config_only")]
-    pub roundtrip: bool,
-    /// Read the configuration only: no credential, no network
-    #[arg(long)]
-    pub config_only: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -103,57 +53,4 @@ pub enum Wal {
         /// The file, as PostgreSQL gives it for %p
         path: PathBuf,
     },
-    /// Bring one file back: restore_command = 'walkeep wal fetch %f %p'
-    Fetch(Fetch),
-    /// List what is archived, with gaps
-    List(List),
-    /// Fetch ahead of PostgreSQL; `wal fetch` starts this by itself
-    #[command(hide = true)]
-    Prefetch(Prefetch),
-}
-
-#[derive(Debug, Args)]
-pub struct Fetch {
-    /// The file's name, as PostgreSQL gives it for %f
-    pub name: String,
-    /// Where to put it, as PostgreSQL gives it for %p
-    pub destination: PathBuf,
-    /// What the archive must hold, written by `walkeep restore`
-    #[arg(long, value_name = "FILE")]
-    pub plan: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub struct Prefetch {
-    /// The plan that the fetches have
-    #[arg(long, value_name = "FILE")]
-    pub plan: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub struct List {
-    /// Only this timeline
-    #[arg(long, value_name = "N")]
-    pub timeline: Option<u32>,
-    /// Only this generation of the archive
-    #[arg(long, value_name = "N")]
-    pub generation: Option<u32>,
-    /// Every file by itself instead of unbroken stretches
-    #[arg(long)]
-    pub files: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Ship {}
-
-#[derive(Debug, Subcommand)]
-pub enum Catalog {
-    /// Build the catalog anew from what the stores hold
-    Rebuild {
-        /// Ask this store alone
-        #[arg(long, value_name = "NAME")]
-        store: Option<String>,
-    },
-    /// Print every record as JSON Lines
-    Export,
 }

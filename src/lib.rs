@@ -12,3 +12,4 @@ pub mod logging;
 pub mod postgres;
 pub mod privileges;
 pub mod store;
+pub mod verbs;

@@ -2,6 +2,7 @@
 //! staging, `ship` brings it to every store, `fetch` brings it back.
 
 pub mod inspect;
+pub mod place;
 pub mod push;
 pub mod receipts;
 pub mod staging;

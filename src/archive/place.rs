@@ -1,0 +1,28 @@
+//! One archive's place in one store.
+
+use crate::{
+    layout::{Format, Generation, Key, Layout},
+    postgres::WalFileName,
+    store::{Store, StoreName},
+};
+
+/// A store, and which keys in it are the archive's.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The store.
+    pub store: Store,
+    /// The keys.
+    pub layout: Layout,
+}
+
+impl Place {
+    /// The store's name.
+    pub fn name(&self) -> &StoreName {
+        self.store.name()
+    }
+
+    /// The key of an archived file.
+    pub fn key(&self, generation: Generation, name: WalFileName, format: Format) -> String {
+        self.layout.key(Key::Wal(generation, name, format))
+    }
+}

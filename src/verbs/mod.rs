@@ -1,0 +1,43 @@
+//! One verb a file: arguments, flow, output. Only verbs print to stdout.
+
+mod caller;
+mod setup;
+mod wal_push;
+
+use std::io;
+
+pub use caller::Caller;
+use caller::USAGE;
+pub use setup::{Host, block_on};
+
+use crate::{
+    cli::{Cli, Verb, Wal},
+    config::ConfigError,
+};
+
+/// Runs the verb and answers with the exit code.
+pub fn run(cli: Cli) -> anyhow::Result<u8> {
+    let global = &cli.global;
+    match cli.verb {
+        Verb::Wal(Wal::Push { path }) => wal_push::run(&Host::load(global)?, &path),
+    }
+}
+
+/// The exit code of a verb that failed with `error`.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.downcast_ref::<ConfigError>().is_some() {
+        USAGE
+    } else {
+        1
+    }
+}
+
+/// Whether the verb failed because its reader has gone away, as in
+/// `walkeep wal list | head`.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

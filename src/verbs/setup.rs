@@ -1,0 +1,80 @@
+//! What most verbs begin with: the configuration, and what it names.
+
+use std::{future::Future, path::Path};
+
+use anyhow::Context;
+
+use crate::{
+    archive::{place::Place, staging::Staging},
+    cli::Global,
+    config::{Config, ConfigError},
+    layout::Layout,
+    privileges::drop_root,
+    store::{RetryPolicy, Store, StoreError},
+};
+
+/// This host, as the configuration describes it. Nothing is opened before it
+/// is asked for.
+pub struct Host {
+    /// The configuration.
+    pub config: Config,
+    /// Whether the result is to be JSON.
+    pub json: bool,
+}
+
+impl Host {
+    /// Reads the configuration and, started by root, becomes its user.
+    pub fn load(global: &Global) -> anyhow::Result<Self> {
+        let config = Config::load(global.config.as_deref(), global.cluster.as_deref())?;
+        let directories = [&config.cluster.data_directory, &config.staging.path];
+        let directories: Vec<&Path> = directories
+            .into_iter()
+            .flatten()
+            .map(|path| &**path)
+            .collect();
+        drop_root(config.cluster.user.as_deref(), &directories)?;
+        Ok(Host {
+            config,
+            json: global.json,
+        })
+    }
+
+    /// The staging directory, with its marker.
+    pub fn staging(&self) -> anyhow::Result<Staging> {
+        let path = self
+            .config
+            .staging
+            .path
+            .as_deref()
+            .ok_or_else(|| ConfigError::Value {
+                place: "staging.path".to_owned(),
+                problem: "not set; name the directory where WAL waits to be shipped".to_owned(),
+            })?;
+        Ok(Staging::open(path)?)
+    }
+
+    /// Every store, as patient as `retry`. Inside a tokio runtime.
+    pub fn places(&self, retry: RetryPolicy) -> Result<Vec<Place>, StoreError> {
+        let open = |settings: &crate::config::StoreSettings| {
+            let store = Store::open(settings.name().clone(), settings.location.clone(), retry)?;
+            Ok(Place {
+                store,
+                layout: Layout::new(&settings.prefix),
+            })
+        };
+        self.config.stores.iter().map(open).collect()
+    }
+}
+
+/// Runs what needs the network to its end.
+pub fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let done = runtime.block_on(work);
+    // What still runs is not waited for: the answer is known.
+    runtime.shutdown_background();
+    done
+}
