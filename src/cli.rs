@@ -44,6 +44,11 @@ pub enum Verb {
     /// Archive and fetch the write-ahead log
     #[command(subcommand)]
     Wal(Wal),
+    /// Bring everything staged to every store, then exit
+    Ship,
+    /// Rebuild or print the catalog
+    #[command(subcommand)]
+    Catalog(Catalog),
 }
 
 #[derive(Debug, Subcommand)]
@@ -53,4 +58,31 @@ pub enum Wal {
         /// The file, as PostgreSQL gives it for %p
         path: PathBuf,
     },
+    /// List what is archived, with gaps
+    List(List),
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only this timeline
+    #[arg(long, value_name = "N")]
+    pub timeline: Option<u32>,
+    /// Only this generation of the archive
+    #[arg(long, value_name = "N")]
+    pub generation: Option<u32>,
+    /// Every file by itself instead of unbroken stretches
+    #[arg(long)]
+    pub files: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Catalog {
+    /// Build the catalog anew from what the stores hold
+    Rebuild {
+        /// Ask this store alone
+        #[arg(long, value_name = "NAME")]
+        store: Option<String>,
+    },
+    /// Print every record as JSON Lines
+    Export,
 }

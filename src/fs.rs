@@ -153,10 +153,9 @@ pub fn replace_volatile(path: &Path, bytes: &[u8]) -> io::Result<()> {
     temporary.place(path)
 }
 
-/// Adds a line to a file and makes it durable. The line is written at once;
-/// a reader treats a last line without its newline as not written. `line`
-/// includes its newline.
-pub fn append_line(path: &Path, line: &str) -> io::Result<()> {
+/// Adds lines to a file, each with its newline, and makes them durable. A
+/// reader treats a last line without its newline as not written.
+pub fn append_lines(path: &Path, lines: &str) -> io::Result<()> {
     let is_new = !path.exists();
     let mut file = OpenOptions::new()
         .append(true)
@@ -165,14 +164,14 @@ pub fn append_line(path: &Path, line: &str) -> io::Result<()> {
         .mode(0o640)
         .open(path)?;
     file.lock()?;
-    // A line cut short by a power cut must not swallow this one.
+    // A line cut short by a power cut must not swallow the next.
     let length = file.metadata()?.len();
     let mut last = [b'\n'];
     if length > 0 {
         file.read_exact_at(&mut last, length - 1)?;
     }
     let separator = if last == *b"\n" { "" } else { "\n" };
-    file.write_all(format!("{separator}{line}").as_bytes())?;
+    file.write_all(format!("{separator}{lines}").as_bytes())?;
     file.sync_data()?;
     if is_new { sync_parent(path) } else { Ok(()) }
 }
@@ -368,7 +367,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lines");
         fs::write(&path, "whole\ntor").unwrap();
-        append_line(&path, "next\n").unwrap();
+        append_lines(&path, "next\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole\ntor\nnext\n");
     }
 

@@ -3,6 +3,8 @@
 //! 30 days. `ARCHITECTURE.md` is the map of these rooms.
 
 pub mod archive;
+pub mod audit;
+pub mod catalog;
 pub mod cli;
 pub mod codec;
 pub mod config;

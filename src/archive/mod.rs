@@ -2,7 +2,9 @@
 //! staging, `ship` brings it to every store, `fetch` brings it back.
 
 pub mod inspect;
+pub mod object;
 pub mod place;
 pub mod push;
 pub mod receipts;
+pub mod ship;
 pub mod staging;

@@ -8,6 +8,7 @@
 //! ```
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
 };
@@ -45,14 +46,26 @@ impl Receipts {
         Ok(found)
     }
 
-    /// Leaves a durable receipt. Leaving the same one again changes nothing
+    /// Leaves durable receipts. Leaving the same ones again changes nothing
     /// that [`find`](Self::find) answers.
-    pub fn leave(&self, name: WalFileName, digest: Sha256) -> io::Result<()> {
-        if self.find(name)? == Some(digest) {
-            // It may be the earlier, crashed attempt's, still unflushed.
-            return fs::sync_file(&self.file(name));
+    pub fn leave(&self, files: &[(WalFileName, Sha256)]) -> io::Result<()> {
+        let mut lines: BTreeMap<PathBuf, String> = BTreeMap::new();
+        for (name, digest) in files {
+            let known = self.find(*name)? == Some(*digest);
+            let lines = lines.entry(self.file(*name)).or_default();
+            if !known {
+                lines.push_str(&format!("{digest}  {name}\n"));
+            }
         }
-        fs::append_line(&self.file(name), &format!("{digest}  {name}\n"))
+        for (path, lines) in lines {
+            if lines.is_empty() {
+                // They may be a crashed attempt's, still unflushed.
+                fs::sync_file(&path)?;
+            } else {
+                fs::append_lines(&path, &lines)?;
+            }
+        }
+        Ok(())
     }
 
     fn file(&self, name: WalFileName) -> PathBuf {
@@ -76,8 +89,8 @@ mod tests {
         let name: WalFileName = "000000010000000400000024".parse().unwrap();
         let (one, two) = (Sha256::of(b"one"), Sha256::of(b"two"));
         assert_eq!(receipts.find(name).unwrap(), None);
-        receipts.leave(name, one).unwrap();
-        receipts.leave(name, one).unwrap();
+        receipts.leave(&[(name, one)]).unwrap();
+        receipts.leave(&[(name, one)]).unwrap();
         assert_eq!(receipts.find(name).unwrap(), Some(one));
 
         let path = directory.path().join("0000000100000004");
@@ -89,7 +102,7 @@ mod tests {
             Some(one),
             "a torn line was believed"
         );
-        receipts.leave(name, two).unwrap();
+        receipts.leave(&[(name, two)]).unwrap();
         assert_eq!(receipts.find(name).unwrap(), Some(two));
         assert_eq!(
             receipts.find("00000002.history".parse().unwrap()).unwrap(),

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{inspect::Owner, receipts::Receipts};
 use crate::{
+    codec::Sha256,
     fs,
     layout::Generation,
     postgres::{SegmentSize, SystemId, WalFileName},
@@ -257,24 +258,31 @@ impl Staging {
         Ok(target)
     }
 
-    /// Removes a file that the stores hold, once its receipt is durable.
-    /// Fine if another process has removed it. The removal itself is not
+    /// SHA-256 of a staged file; `None` where it does not wait any more.
+    pub fn digest(&self, name: WalFileName) -> Result<Option<Sha256>, StagingError> {
+        let digest = self.file(name)?.map(Sha256::of_reader).transpose();
+        digest.map_err(StagingError::io("read the staged file", &self.path(name)))
+    }
+
+    /// Removes files that the stores hold, once their receipts are durable.
+    /// Fine if another process has removed them. The removal itself is not
     /// fsynced: a file that comes back after a power cut is shipped again.
-    pub fn release(
-        &self,
-        name: WalFileName,
-        digest: crate::codec::Sha256,
-    ) -> Result<(), StagingError> {
-        let path = self.path(name);
-        self.receipts()
-            .leave(name, digest)
-            .map_err(StagingError::io("leave a receipt for", &path))?;
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(StagingError::io("remove the shipped file", &path)(error))
+    pub fn release(&self, files: &[(WalFileName, Sha256)]) -> Result<(), StagingError> {
+        let left = self.receipts().leave(files);
+        left.map_err(StagingError::io(
+            "leave receipts in",
+            &self.root.join("receipts"),
+        ))?;
+        for (name, _) in files {
+            let path = self.path(*name);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(StagingError::io("remove the shipped file", &path)(error));
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 }
 

@@ -76,6 +76,18 @@ impl Sha256Hasher {
     }
 }
 
+/// Bytes are taken for their digest alone.
+impl io::Write for Sha256Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Md5 {
     /// The digest of bytes that are all in memory.
     pub fn of(bytes: &[u8]) -> Self {

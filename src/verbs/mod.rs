@@ -1,17 +1,20 @@
 //! One verb a file: arguments, flow, output. Only verbs print to stdout.
 
 mod caller;
+mod catalog;
 mod setup;
+mod ship;
+mod wal_list;
 mod wal_push;
 
 use std::io;
 
 pub use caller::Caller;
-use caller::USAGE;
+use caller::{NO, USAGE};
 pub use setup::{Host, block_on};
 
 use crate::{
-    cli::{Cli, Verb, Wal},
+    cli::{Catalog, Cli, Verb, Wal},
     config::ConfigError,
 };
 
@@ -20,6 +23,12 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
     let global = &cli.global;
     match cli.verb {
         Verb::Wal(Wal::Push { path }) => wal_push::run(&Host::load(global)?, &path),
+        Verb::Wal(Wal::List(list)) => wal_list::run(&Host::load(global)?, &list),
+        Verb::Ship => ship::run(&Host::load(global)?),
+        Verb::Catalog(Catalog::Rebuild { store }) => {
+            catalog::run_rebuild(&Host::load(global)?, store.as_deref())
+        }
+        Verb::Catalog(Catalog::Export) => catalog::run_export(&Host::load(global)?),
     }
 }
 
@@ -40,4 +49,13 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
             .downcast_ref::<io::Error>()
             .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     })
+}
+
+/// Prints the one JSON document of a verb's result.
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    use io::Write;
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)?;
+    Ok(())
 }

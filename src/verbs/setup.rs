@@ -5,9 +5,12 @@ use std::{future::Future, path::Path};
 use anyhow::Context;
 
 use crate::{
-    archive::{place::Place, staging::Staging},
+    archive::{place::Place, ship::Shipping, staging::Staging},
+    catalog::Catalog,
     cli::Global,
+    codec::Encoder,
     config::{Config, ConfigError},
+    fs,
     layout::Layout,
     privileges::drop_root,
     store::{RetryPolicy, Store, StoreError},
@@ -51,6 +54,36 @@ impl Host {
                 problem: "not set; name the directory where WAL waits to be shipped".to_owned(),
             })?;
         Ok(Staging::open(path)?)
+    }
+
+    /// The catalog. Its directory is made where it is missing.
+    pub fn catalog(&self) -> anyhow::Result<Catalog> {
+        if let Some(directory) = self.config.catalog.parent() {
+            fs::create_dir_all(directory, 0o750).with_context(|| {
+                format!("make the catalog's directory \"{}\"", directory.display())
+            })?;
+        }
+        Ok(Catalog::at(&self.config.catalog))
+    }
+
+    /// Everything that `ship` needs. Inside a tokio runtime.
+    pub fn shipping(&self, retry: RetryPolicy) -> anyhow::Result<Shipping> {
+        let Config {
+            compression,
+            ship,
+            staging,
+            ..
+        } = &self.config;
+        Ok(Shipping {
+            staging: self.staging()?,
+            places: self.places(retry)?,
+            catalog: self.catalog()?,
+            encoder: Encoder::new(compression.encoder, compression.level)?,
+            concurrency: ship.concurrency,
+            rate_limit: ship.rate_limit,
+            high_water: staging.high_water,
+            min_copies: staging.min_copies,
+        })
     }
 
     /// Every store, as patient as `retry`. Inside a tokio runtime.

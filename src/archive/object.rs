@@ -1,0 +1,128 @@
+//! An archived file as an object: what is said about it beside its bytes, and
+//! what it turns out to be when it is read.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use jiff::Timestamp;
+
+use super::place::Place;
+use crate::{
+    codec::{
+        DecodeError, Decoder, Facts, Md5, Sha256,
+        digest::{Md5Hasher, Sha256Hasher},
+    },
+    store::{ObjectInfo, StoreError},
+};
+
+/// `x-amz-meta-walkeep-sha256`: SHA-256 of the raw bytes, hexadecimal.
+pub const SHA256: &str = "walkeep-sha256";
+/// `x-amz-meta-walkeep-size`: the raw size in bytes, decimal.
+pub const SIZE: &str = "walkeep-size";
+/// `x-amz-meta-walkeep-modified`: the raw file's mtime, RFC 3339.
+pub const MODIFIED: &str = "walkeep-modified";
+
+/// The largest raw file there is: a segment of 1 GiB.
+pub const LARGEST_RAW: u64 = 1 << 30;
+
+/// What goes with an object into `x-amz-meta-*`.
+pub fn metadata(facts: &Facts) -> [(&'static str, String); 3] {
+    [
+        (SHA256, facts.raw_sha256.to_string()),
+        (SIZE, facts.raw_size.to_string()),
+        (MODIFIED, facts.modified.to_string()),
+    ]
+}
+
+/// The facts in an object's metadata; `None` where any is missing, as for an
+/// older script's object, or in a directory.
+pub fn facts_in(metadata: &BTreeMap<String, String>, file_name: &str) -> Option<Facts> {
+    Some(Facts {
+        file_name: file_name.to_owned(),
+        raw_sha256: metadata.get(SHA256)?.parse().ok()?,
+        raw_size: metadata.get(SIZE)?.parse().ok()?,
+        modified: metadata.get(MODIFIED)?.parse::<Timestamp>().ok()?,
+    })
+}
+
+/// What an object turned out to be, all of it read.
+#[derive(Debug, Clone)]
+pub struct Examined {
+    /// SHA-256 of the raw bytes, computed.
+    pub raw_sha256: Sha256,
+    /// Their number.
+    pub raw_size: u64,
+    /// MD5 of the stored bytes, computed.
+    pub md5: Md5,
+    /// What the object says of itself, if it does.
+    pub facts: Option<Facts>,
+    /// What the store says of it.
+    pub info: ObjectInfo,
+}
+
+/// Why an object could not be examined.
+#[derive(Debug, thiserror::Error)]
+pub enum ExamineError {
+    /// It was not read to its end.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It was, and is no object of ours or of `gzip`.
+    #[error("\"{key}\" is damaged: {cause}")]
+    Damaged {
+        /// Its key.
+        key: String,
+        /// What is wrong with its bytes.
+        cause: DecodeError,
+    },
+}
+
+/// Reads an object to its end, in bounded memory. `None`: proved absent.
+pub async fn examine(place: &Place, key: &str) -> Result<Option<Examined>, ExamineError> {
+    let damaged = |cause| ExamineError::Damaged {
+        key: key.to_owned(),
+        cause,
+    };
+    let mut decoder = Decoder::new(Hashed::default(), LARGEST_RAW).map_err(damaged)?;
+    let (mut md5, mut failure) = (Md5Hasher::default(), None);
+    let info = place.store.download(key, |piece| {
+        md5.update(piece);
+        if failure.is_none() {
+            failure = decoder.write(piece).err();
+        }
+    });
+    let Some(info) = info.await? else {
+        return Ok(None);
+    };
+    if let Some(cause) = failure {
+        return Err(damaged(cause));
+    }
+    let (raw, facts) = decoder.finish().map_err(damaged)?;
+    Ok(Some(Examined {
+        raw_sha256: raw.digest.finish(),
+        raw_size: raw.size,
+        md5: md5.finish(),
+        facts,
+        info,
+    }))
+}
+
+/// Takes bytes for their digest and number alone.
+#[derive(Default)]
+struct Hashed {
+    digest: Sha256Hasher,
+    size: u64,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.digest.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

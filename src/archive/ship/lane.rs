@@ -1,0 +1,169 @@
+//! One store's way through the staged files: its own pace, its own failures.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use tokio::sync::mpsc::Sender;
+
+use super::{
+    Job, Pass,
+    bodies::{Held, LaneId},
+    deliver::deliver,
+    ledger::News,
+    owed,
+    pack::PackError,
+};
+use crate::{archive::place::Place, store::StoreError};
+
+/// The store that files go to, and where to say what came of it.
+pub(super) struct Lane<'a> {
+    pub(super) id: LaneId,
+    pub(super) place: &'a Place,
+    pub(super) pass: &'a Pass,
+    pub(super) news: Sender<News>,
+}
+
+/// The pass is over for this store.
+enum Stop {
+    /// It is out of reach, or refuses everything.
+    Store(StoreError),
+    /// The ledger has stopped; its own error says why.
+    Ledger,
+}
+
+impl Lane<'_> {
+    /// Sends what this store lacks, oldest first; then what it is owed.
+    pub(super) async fn run(&self, jobs: &[Job]) {
+        let sent = self.send_all(jobs).await;
+        self.pass.bodies.leave(self.id);
+        let ended = match sent {
+            Ok(()) => self.pay_debts().await,
+            stopped => stopped,
+        };
+        if let Err(Stop::Store(error)) = ended {
+            tracing::warn!("{error}");
+            // A ledger that has stopped says so itself.
+            let _ = self
+                .news
+                .send(News::StoreFailed {
+                    lane: self.id,
+                    error,
+                })
+                .await;
+        }
+    }
+
+    async fn send_all(&self, jobs: &[Job]) -> Result<(), Stop> {
+        let lacking = jobs.iter().filter(|job| job.needed_by.contains(&self.id));
+        let mut sends = stream::iter(lacking.map(|job| self.send(job)))
+            .buffer_unordered(self.pass.shipping.concurrency);
+        while let Some(sent) = sends.next().await {
+            sent?;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, job: &Job) -> Result<(), Stop> {
+        let name = job.file.name;
+        let held = match self
+            .pass
+            .bodies
+            .take(&job.file, self.id, &job.needed_by)
+            .await
+        {
+            Ok(held) => held,
+            // Another process has shipped it: that is as good.
+            Err(PackError::Gone) => return Ok(()),
+            Err(error) => return self.tell(News::Unpacked { name, error }).await,
+        };
+        let staged = held.packed.facts.raw_sha256;
+        if let Some(recorded) = job.recorded.filter(|recorded| *recorded != staged) {
+            return self
+                .tell(News::OtherBytes {
+                    name,
+                    recorded,
+                    staged,
+                })
+                .await;
+        }
+        let delivered = self.deliver(job, &held).await;
+        let facts = held.packed.facts.clone();
+        let lane = self.id;
+        match delivered {
+            Ok(delivered) => {
+                self.tell(News::Delivered {
+                    name,
+                    lane,
+                    facts,
+                    delivered,
+                })
+                .await
+            }
+            Err(error) if error.concerns_whole_store() => Err(Stop::Store(error)),
+            Err(error) => {
+                self.tell(News::FileFailed {
+                    name,
+                    lane,
+                    facts,
+                    error,
+                })
+                .await
+            }
+        }
+    }
+
+    async fn deliver(
+        &self,
+        job: &Job,
+        held: &Arc<Held>,
+    ) -> Result<super::deliver::Delivered, StoreError> {
+        let packed = &held.packed;
+        self.pass.pace.wait(packed.body.length).await;
+        let generation = self.pass.shipping.staging.marker().generation;
+        let key = self.place.key(generation, job.file.name, packed.format);
+        deliver(self.place, &key, &packed.facts, &packed.body).await
+    }
+
+    /// Copies, from the stores that have them, the files that staging let go
+    /// of while this store was away.
+    async fn pay_debts(&self) -> Result<(), Stop> {
+        let debts = match owed::debts(&self.pass.shipping, self.place.name()).await {
+            Ok(debts) => debts,
+            Err(error) => return self.tell(News::CatalogFailed(error)).await,
+        };
+        for record in debts {
+            match owed::pay(self.pass, self.place, &record).await {
+                Ok(Some(delivered)) => {
+                    let (lane, name) = (self.id, record.name);
+                    let facts = owed::facts(&record);
+                    self.tell(News::Delivered {
+                        name,
+                        lane,
+                        facts,
+                        delivered,
+                    })
+                    .await?;
+                }
+                // No store that has it can be asked now: it stays owed.
+                Ok(None) => {}
+                Err(error) if error.concerns_whole_store() => return Err(Stop::Store(error)),
+                Err(error) => {
+                    let (lane, name) = (self.id, record.name);
+                    let facts = owed::facts(&record);
+                    self.tell(News::FileFailed {
+                        name,
+                        lane,
+                        facts,
+                        error,
+                    })
+                    .await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, news: News) -> Result<(), Stop> {
+        self.news.send(news).await.map_err(|_| Stop::Ledger)
+    }
+}

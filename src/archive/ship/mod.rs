@@ -1,0 +1,237 @@
+//! From staging to every store: one pass over what waits.
+//!
+//! Each store has a lane of its own ([`lane`]); they share the compressed
+//! objects ([`bodies`]) and one thread writes down what came of each
+//! ([`ledger`]). A pass can be killed at any point: what it had not written
+//! down it does again, and finds the objects already there.
+
+mod bodies;
+mod deliver;
+mod lane;
+mod ledger;
+mod owed;
+mod pace;
+mod pack;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+
+use self::{
+    bodies::{Bodies, LaneId},
+    lane::Lane,
+    ledger::Ledger,
+    pace::Pace,
+    pack::Packer,
+};
+use super::{
+    place::Place,
+    staging::{Staged, Staging, StagingError},
+};
+use crate::{
+    catalog::{Catalog, CatalogError, State},
+    codec::{BufferPool, Encoder, Sha256},
+    postgres::WalFileName,
+};
+
+/// Memory for objects on their way, in bytes.
+const MEMORY: u64 = 64 << 20;
+/// Idle buffers that are kept, and how large they may be, in bytes.
+const BUFFERS: (usize, usize) = (4, 18 << 20);
+
+/// Everything that a pass needs.
+#[derive(Debug, Clone)]
+pub struct Shipping {
+    /// Where the files wait.
+    pub staging: Staging,
+    /// Where they go.
+    pub places: Vec<Place>,
+    /// Where it is noted.
+    pub catalog: Catalog,
+    /// How they are compressed.
+    pub encoder: Encoder,
+    /// How many files at once, for each store.
+    pub concurrency: usize,
+    /// Bytes per second over all stores; `None` is no limit.
+    pub rate_limit: Option<u64>,
+    /// Above how many bytes in staging files leave that not all stores have.
+    pub high_water: u64,
+    /// In how many stores those must be.
+    pub min_copies: usize,
+}
+
+/// What a pass did, and what it left.
+#[derive(Debug, Default, Clone, serde::Serialize)]
+pub struct Report {
+    /// Files that left staging.
+    pub files: u64,
+    /// Their raw size in bytes.
+    pub raw_bytes: u64,
+    /// By store: what it took.
+    pub stores: BTreeMap<String, StoreReport>,
+    /// Files that left staging although not every store has them.
+    pub owed: u64,
+    /// Files that still wait.
+    pub waiting: u64,
+    /// What they take of the staging volume, in bytes.
+    pub waiting_bytes: u64,
+    /// Names that stand for two different files.
+    pub conflicts: u64,
+    /// Everything that somebody should know, as sentences.
+    pub problems: Vec<String>,
+}
+
+/// What one store took.
+#[derive(Debug, Default, Clone, serde::Serialize)]
+pub struct StoreReport {
+    /// Objects, those included that were there already.
+    pub files: u64,
+    /// Their size in bytes.
+    pub stored_bytes: u64,
+}
+
+impl Report {
+    /// Whether everything is where it should be.
+    pub fn is_clean(&self) -> bool {
+        self.problems.is_empty() && self.waiting == 0
+    }
+}
+
+/// How far a pass goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    /// Everything that is staged, to every store.
+    Everything,
+    /// One file, until so many stores hold it: for a push that waits for them.
+    File {
+        /// Its name.
+        name: WalFileName,
+        /// How many stores.
+        copies: usize,
+    },
+}
+
+/// Why a pass ended before its time. What it had done stands.
+#[derive(Debug, thiserror::Error)]
+pub enum ShipError {
+    /// The staging directory failed.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    /// The catalog failed: nothing leaves staging before it is noted.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A thread died.
+    #[error("ship: {0}")]
+    Thread(#[from] tokio::task::JoinError),
+}
+
+/// A staged file, and which lanes it still has to take.
+struct Job {
+    file: Staged,
+    needed_by: BTreeSet<LaneId>,
+    /// The raw SHA-256 that the catalog has under its name.
+    recorded: Option<Sha256>,
+}
+
+/// What the lanes of one pass share.
+struct Pass {
+    shipping: Shipping,
+    bodies: Bodies,
+    pace: Pace,
+}
+
+/// Ships what is staged, as far as `goal` says.
+pub async fn ship(shipping: &Shipping, goal: Goal) -> Result<Report, ShipError> {
+    let (only, enough) = match goal {
+        Goal::Everything => (None, None),
+        Goal::File { name, copies } => (Some(name), Some(copies)),
+    };
+    let prepared = shipping.clone();
+    let jobs = tokio::task::spawn_blocking(move || jobs(&prepared, only)).await??;
+    let lanes = shipping.places.len();
+    let packer = Packer {
+        staging: shipping.staging.clone(),
+        encoder: shipping.encoder.clone(),
+        buffers: BufferPool::new(BUFFERS.0, BUFFERS.1),
+        // With many files each core has one of its own; a single one is done
+        // sooner when another core hashes it.
+        threads: if jobs.len() > 1 { 1 } else { 2 },
+    };
+    let pass = Pass {
+        shipping: shipping.clone(),
+        bodies: Bodies::new(packer, lanes, MEMORY),
+        pace: Pace::new(shipping.rate_limit),
+    };
+    let (news, from_lanes) = tokio::sync::mpsc::channel(256);
+    let ledger = Ledger::new(shipping.clone(), &jobs, enough);
+    let mut ledger = tokio::task::spawn_blocking(move || ledger.keep(from_lanes));
+    let places = shipping.places.iter().enumerate();
+    let lanes: Vec<Lane<'_>> = places
+        .map(|(id, place)| Lane {
+            id,
+            place,
+            pass: &pass,
+            news: news.clone(),
+        })
+        .collect();
+    drop(news);
+    let jobs = &jobs;
+    let all = join_all(lanes.into_iter().map(async |lane| lane.run(jobs).await));
+    tokio::select! {
+        // The ledger has failed, or the goal is reached: a store that does
+        // not answer is not waited for.
+        report = &mut ledger => report?,
+        // It ends when the last lane has dropped its end of the channel.
+        _ = all => ledger.await?,
+    }
+}
+
+/// What is to be done, from staging and the catalog; and what is done already
+/// but for the unlinking, when the last pass was killed right there.
+fn jobs(shipping: &Shipping, only: Option<WalFileName>) -> Result<Vec<Job>, ShipError> {
+    let staging = &shipping.staging;
+    let swept = crate::fs::sweep_temporaries(&staging.temporaries());
+    swept.map_err(StagingError::io("sweep", &staging.temporaries()))?;
+    let files = staging.files()?.into_iter();
+    let files: Vec<Staged> = files
+        .filter(|file| only.is_none_or(|name| file.name == name))
+        .collect();
+    let generation = staging.marker().generation;
+    let jobs = shipping.catalog.read(|reader| {
+        let mut jobs = Vec::with_capacity(files.len());
+        for file in files {
+            let record = reader.file(generation, file.name)?;
+            let lacks = |place: &Place| {
+                let replicas = record.as_ref().map(|record| &record.replicas);
+                let replica = replicas.and_then(|all| all.get(place.name().as_str()));
+                replica.is_none_or(|replica| replica.state() != State::Stored)
+            };
+            let places = shipping.places.iter().enumerate();
+            let lacking = places
+                .filter(|(_, place)| lacks(place))
+                .map(|(lane, _)| lane);
+            jobs.push(Job {
+                needed_by: lacking.collect(),
+                recorded: record.as_ref().map(|record| record.raw_sha256),
+                file,
+            });
+        }
+        Ok(jobs)
+    })?;
+    let (done, mut open): (Vec<Job>, Vec<Job>) =
+        jobs.into_iter().partition(|job| job.needed_by.is_empty());
+    for mut job in done {
+        let staged = staging.digest(job.file.name)?;
+        match (staged, job.recorded) {
+            (Some(staged), Some(recorded)) if staged == recorded => {
+                staging.release(&[(job.file.name, staged)])?;
+            }
+            // Gone meanwhile, or another file: a lane will find out which.
+            _ => {
+                job.needed_by = (0..shipping.places.len()).collect();
+                open.push(job);
+            }
+        }
+    }
+    Ok(open)
+}

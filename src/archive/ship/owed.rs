@@ -1,0 +1,174 @@
+//! What a store is owed: files that staging let go of while it was away. They
+//! are copied store to store, and checked on the way.
+
+use std::io::{self, Write};
+
+use super::{
+    Pass, Shipping,
+    deliver::{Delivered, deliver},
+};
+use crate::{
+    archive::place::Place,
+    catalog::{CatalogError, FileRecord, Object, State},
+    codec::{DecodeError, Decoder, Facts, Sha256, digest::Sha256Hasher},
+    fs::Temporary,
+    layout::Format,
+    store::{Body, StoreError, StoreName},
+};
+
+/// How many debts are looked up for one pass; the rest is for the next.
+const DEBTS: usize = 10_000;
+
+/// The files that `store` is owed.
+pub(super) async fn debts(
+    shipping: &Shipping,
+    store: &StoreName,
+) -> Result<Vec<FileRecord>, CatalogError> {
+    let (catalog, store) = (shipping.catalog.clone(), store.clone());
+    let read = tokio::task::spawn_blocking(move || {
+        catalog.read(|reader| {
+            let owed = |record: &Result<FileRecord, CatalogError>| {
+                record.as_ref().map_or(true, |record| {
+                    let replica = record.replicas.get(store.as_str());
+                    replica.is_some_and(|replica| replica.state() == State::Owed)
+                })
+            };
+            reader
+                .unsettled(store.as_str())?
+                .filter(owed)
+                .take(DEBTS)
+                .collect()
+        })
+    });
+    // The thread can only have panicked.
+    read.await
+        .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+/// What the catalog knows of a file, as its object would say it.
+pub(super) fn facts(record: &FileRecord) -> Facts {
+    Facts {
+        file_name: record.name.to_string(),
+        raw_sha256: record.raw_sha256,
+        raw_size: record.raw_size,
+        modified: record.modified,
+    }
+}
+
+/// Copies one file into `place` from the first store that has it whole;
+/// `None` where none can give it now.
+pub(super) async fn pay(
+    pass: &Pass,
+    place: &Place,
+    record: &FileRecord,
+) -> Result<Option<Delivered>, StoreError> {
+    for source in &pass.shipping.places {
+        let held = record
+            .replicas
+            .get(source.name().as_str())
+            .and_then(|replica| replica.object());
+        let Some(object) = held.filter(|_| source.name() != place.name()) else {
+            continue;
+        };
+        match copy(pass, source, place, record, object).await {
+            Ok(delivered) => return Ok(Some(delivered)),
+            Err(CopyError::Target(error)) => return Err(error),
+            Err(error) => tracing::warn!(
+                "\"{}\" is owed to \"{}\": {error}",
+                record.name,
+                place.name()
+            ),
+        }
+    }
+    Ok(None)
+}
+
+/// Why a copy failed.
+#[derive(Debug, thiserror::Error)]
+enum CopyError {
+    /// The store that has it did not give it.
+    #[error(transparent)]
+    Source(StoreError),
+    /// What it gave is not the file.
+    #[error("its object in store \"{store}\" is damaged: {reason}")]
+    Damaged { store: StoreName, reason: String },
+    /// The staging volume has no room for it.
+    #[error("write a spool file")]
+    Spool(#[from] io::Error),
+    /// The store that is owed it did not take it.
+    #[error(transparent)]
+    Target(StoreError),
+}
+
+async fn copy(
+    pass: &Pass,
+    source: &Place,
+    target: &Place,
+    record: &FileRecord,
+    object: &Object,
+) -> Result<Delivered, CopyError> {
+    let generation = record.generation;
+    let damaged = |reason: String| CopyError::Damaged {
+        store: source.name().clone(),
+        reason,
+    };
+    let unique = format!("{}.owed.{:08x}", record.name, fastrand::u32(..));
+    let mut spool = Temporary::create(&pass.shipping.staging.temporaries(), &unique)?;
+    let mut check =
+        Check::new(spool.file(), record.raw_size).map_err(|error| damaged(error.to_string()))?;
+    let key = source.key(generation, record.name, Format::Gzip);
+    let there = source.store.download(&key, |piece| check.take(piece)).await;
+    there
+        .map_err(CopyError::Source)?
+        .ok_or_else(|| damaged("it is gone".to_owned()))?;
+    let digest = check
+        .finish()?
+        .map_err(|error| damaged(error.to_string()))?;
+    if digest != record.raw_sha256 {
+        return Err(damaged(format!(
+            "SHA-256 {digest} instead of {}",
+            record.raw_sha256
+        )));
+    }
+    // MD5 was taken when it was stored; the target checks it on arrival.
+    let body = Body::file(spool.path().to_owned(), object.stored_size, object.md5);
+    pass.pace.wait(body.length).await;
+    let key = target.key(generation, record.name, Format::Gzip);
+    deliver(target, &key, &facts(record), &body)
+        .await
+        .map_err(CopyError::Target)
+}
+
+/// Writes an object down while it is decoded for its digest.
+struct Check<'a> {
+    spool: &'a mut std::fs::File,
+    decoder: Decoder<Sha256Hasher>,
+    written: io::Result<()>,
+    decoded: Result<(), DecodeError>,
+}
+
+impl<'a> Check<'a> {
+    fn new(spool: &'a mut std::fs::File, raw_size: u64) -> Result<Self, DecodeError> {
+        let decoder = Decoder::new(Sha256Hasher::default(), raw_size)?;
+        Ok(Check {
+            spool,
+            decoder,
+            written: Ok(()),
+            decoded: Ok(()),
+        })
+    }
+
+    fn take(&mut self, piece: &[u8]) {
+        if self.written.is_ok() && self.decoded.is_ok() {
+            self.written = self.spool.write_all(piece);
+            self.decoded = self.decoder.write(piece);
+        }
+    }
+
+    fn finish(self) -> io::Result<Result<Sha256, DecodeError>> {
+        self.written?;
+        Ok(self
+            .decoded
+            .and_then(|()| Ok(self.decoder.finish()?.0.finish())))
+    }
+}

@@ -1,0 +1,195 @@
+//! `walkeep wal list`: what the catalog has, in unbroken stretches or file by
+//! file.
+
+use std::{collections::BTreeMap, io::Write};
+
+use serde::Serialize;
+
+use super::{Host, NO};
+use crate::{
+    catalog::{FileRecord, Runs, Select},
+    cli,
+    layout::Generation,
+    postgres::{SegmentName, SegmentSize, TimelineId, WalFileName},
+};
+
+pub(super) fn run(host: &Host, arguments: &cli::List) -> anyhow::Result<u8> {
+    let generation = Generation(arguments.generation.unwrap_or(1));
+    let select = match (arguments.generation, arguments.timeline) {
+        (_, Some(timeline)) => Select::Timeline(generation, TimelineId(timeline)),
+        (Some(_), None) => Select::Generation(generation),
+        (None, None) => Select::All,
+    };
+    let catalog = host.catalog()?;
+    let records = catalog.files(select);
+    if arguments.files {
+        files(host, records)
+    } else {
+        stretches(host, records)
+    }
+}
+
+type Record = Result<FileRecord, crate::catalog::CatalogError>;
+
+fn files(host: &Host, records: impl Iterator<Item = Record>) -> anyhow::Result<u8> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    for record in records {
+        let record = record?;
+        if host.json {
+            serde_json::to_writer(&mut out, &record)?;
+            writeln!(out)?;
+            continue;
+        }
+        write!(
+            out,
+            "{:<40} {:>11}",
+            record.name.to_string(),
+            record.raw_size
+        )?;
+        for (store, replica) in &record.replicas {
+            write!(out, "  {store}: {}", replica.state())?;
+        }
+        writeln!(out)?;
+    }
+    out.flush()?;
+    Ok(0)
+}
+
+/// One line of the output.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Line {
+    /// Segments without a gap.
+    Stretch {
+        generation: Generation,
+        timeline: TimelineId,
+        first: SegmentName,
+        last: SegmentName,
+        segments: u64,
+    },
+    /// Segments that are missing between two stretches.
+    Gap {
+        generation: Generation,
+        timeline: TimelineId,
+        first: SegmentName,
+        last: SegmentName,
+        segments: u64,
+    },
+    /// A timeline's history file.
+    History {
+        generation: Generation,
+        timeline: TimelineId,
+        name: WalFileName,
+    },
+}
+
+fn stretches(host: &Host, records: impl Iterator<Item = Record>) -> anyhow::Result<u8> {
+    let mut segments: BTreeMap<Generation, (Option<SegmentSize>, Vec<SegmentName>)> =
+        BTreeMap::new();
+    let mut lines = Vec::new();
+    for record in records {
+        let record = record?;
+        let generation = record.generation;
+        match record.name {
+            WalFileName::Segment(segment) => {
+                let entry = segments.entry(generation).or_default();
+                entry.0 = entry.0.or_else(|| SegmentSize::new(record.raw_size).ok());
+                entry.1.push(segment);
+            }
+            name @ WalFileName::History(timeline) => {
+                lines.push(Line::History {
+                    generation,
+                    timeline,
+                    name,
+                });
+            }
+            WalFileName::BackupHistory(..) | WalFileName::Partial(_) => {}
+        }
+    }
+    let mut gaps = 0;
+    for (generation, (size, names)) in segments {
+        let runs = Runs::of(size.unwrap_or(SegmentSize::DEFAULT), names);
+        lines.extend(runs.iter().map(|run| Line::Stretch {
+            generation,
+            timeline: run.first.timeline,
+            first: run.first,
+            last: run.last,
+            segments: run.segments,
+        }));
+        for gap in runs.gaps() {
+            gaps += 1;
+            lines.push(Line::Gap {
+                generation,
+                timeline: gap.first.timeline,
+                first: gap.first,
+                last: gap.last,
+                segments: gap.segments,
+            });
+        }
+    }
+    lines.sort_by_key(Line::place);
+    print(host, &lines)?;
+    Ok(if gaps == 0 { 0 } else { NO })
+}
+
+impl Line {
+    /// By generation and timeline; a history file before its segments.
+    fn place(&self) -> (Generation, TimelineId, Option<SegmentName>) {
+        match self {
+            Line::Stretch {
+                generation,
+                timeline,
+                first,
+                ..
+            }
+            | Line::Gap {
+                generation,
+                timeline,
+                first,
+                ..
+            } => (*generation, *timeline, Some(*first)),
+            Line::History {
+                generation,
+                timeline,
+                ..
+            } => (*generation, *timeline, None),
+        }
+    }
+}
+
+fn print(host: &Host, lines: &[Line]) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for line in lines {
+        if host.json {
+            serde_json::to_writer(&mut out, line)?;
+            writeln!(out)?;
+            continue;
+        }
+        match line {
+            Line::Stretch {
+                first,
+                last,
+                segments,
+                ..
+            } => {
+                writeln!(out, "{first} .. {last}  {segments} segments")?;
+            }
+            Line::Gap {
+                first,
+                last,
+                segments,
+                ..
+            } => {
+                writeln!(
+                    out,
+                    "{first} .. {last}  GAP: {segments} segments are missing"
+                )?;
+            }
+            Line::History { name, .. } => writeln!(out, "{name}")?,
+        }
+    }
+    if lines.is_empty() && !host.json {
+        writeln!(out, "nothing is archived yet")?;
+    }
+    Ok(())
+}
