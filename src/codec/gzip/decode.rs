@@ -163,8 +163,8 @@ impl Streams {
         self.by_zlib(stored, room, out)
     }
 
-    /// `None` leaves it to zlib: libdeflate says of a damaged stream neither
-    /// whether it is cut short nor where, and has no say in what is valid.
+    /// `None` leaves it to zlib: of a stream that it refuses libdeflate does
+    /// not say whether it is cut short, and zlib decides whether it is valid.
     #[cfg(feature = "libdeflate")]
     fn by_libdeflate(
         &mut self,

@@ -109,14 +109,23 @@ impl Engine {
     }
 }
 
-/// libdeflate's cheapest level that reaches the size of `gzip` at `level`.
+/// libdeflate's cheapest level that reaches the size of `gzip` at `level`, on
+/// WAL (docs/BENCHMARKS.md). Above 6 gzip's own levels differ by less than they
+/// vary from one segment to the next, and libdeflate's 7 to 9 cost two to seven
+/// times the CPU of 6 for half a percent.
 #[cfg(feature = "libdeflate")]
 fn libdeflate_level(level: u32) -> u32 {
-    level.min(6)
+    match level {
+        ..=3 => 1,
+        4 => 2,
+        5 => 5,
+        _ => 6,
+    }
 }
 
-/// Pieces in which raw bytes are hashed while the CPU's cache still has them:
-/// by one digest after the other, and by zlib, which streams.
+/// Pieces in which raw bytes are hashed, by one digest after the other, while
+/// the CPU's cache still has them: SHA-256 and CRC-32 in two passes over a
+/// segment cost a third more.
 const PIECE: usize = 64 * 1024;
 
 /// One encoder at work; for one thread.
@@ -235,6 +244,16 @@ mod tests {
             );
         }
         assert_eq!(Engine::new(EncoderKind::Zlib, 9), Ok(Engine::Zlib(9)));
+    }
+
+    #[cfg(feature = "libdeflate")]
+    #[test]
+    fn auto_is_libdeflate_at_the_cheapest_level_that_does() {
+        for (level, own) in [(1, 1), (3, 1), (4, 2), (5, 5), (6, 6), (9, 6)] {
+            for kind in [EncoderKind::Auto, EncoderKind::Libdeflate] {
+                assert_eq!(Engine::new(kind, level), Ok(Engine::Libdeflate(own)));
+            }
+        }
     }
 
     #[cfg(not(feature = "libdeflate"))]
