@@ -1,0 +1,44 @@
+//! Any bytes as an object: neither decoder panics or exceeds its limit, both
+//! give the same bytes, and what they accept has the facts its header gives.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use walkeep::codec::{DecodeError, Decoder, decode, read_facts};
+
+const LIMIT: u64 = 1 << 20;
+
+fuzz_target!(|stored: &[u8]| {
+    let facts = read_facts(stored);
+    let mut whole = Vec::new();
+    let decoded = decode(stored, LIMIT, &mut whole);
+    assert!(whole.len() as u64 <= LIMIT);
+
+    // The first byte varies where the pieces are cut.
+    let piece = stored.first().map_or(1, |&byte| usize::from(byte) + 1);
+    let mut pieces = Vec::new();
+    let streamed = in_pieces(stored, piece, &mut pieces);
+    assert!(pieces.len() as u64 <= LIMIT);
+
+    match (&decoded, streamed) {
+        (Ok(found), Ok(())) => {
+            assert_eq!(*found, facts.expect("a header that was decoded"));
+            assert_eq!(whole, pieces);
+            if let Some(facts) = found {
+                assert_eq!(facts.raw_size, whole.len() as u64);
+            }
+        }
+        (Err(_), Err(_)) => assert!(whole.is_empty()),
+        // libdeflate takes code alphabets that are larger than RFC 1951 allows
+        // where zlib does not. The CRC-32 matched.
+        (Ok(_), Err(DecodeError::Corrupt(_))) => {}
+        (decoded, streamed) => panic!("in memory {decoded:?}, in pieces {streamed:?}"),
+    }
+});
+
+fn in_pieces(stored: &[u8], size: usize, raw: &mut Vec<u8>) -> Result<(), DecodeError> {
+    let mut decoder = Decoder::new(raw, LIMIT)?;
+    for piece in stored.chunks(size) {
+        decoder.write(piece)?;
+    }
+    decoder.finish().map(drop)
+}
