@@ -1,5 +1,5 @@
-//! What the tests stand on: this machine, and a real PostgreSQL on it. Every
-//! test program includes all of it and uses what it needs.
+//! What the tests stand on: this machine, a real PostgreSQL on it, and real S3
+//! servers. Every test program includes all of it and uses what it needs.
 #![allow(dead_code, unused_imports, reason = "each test program uses a part")]
 #![allow(
     clippy::disallowed_methods,
@@ -8,3 +8,4 @@
 
 pub mod host;
 pub mod postgres;
+pub mod s3;

@@ -1,0 +1,95 @@
+//! s3s, served by a thread of this process.
+
+use std::{net::TcpListener, sync::mpsc, thread::JoinHandle};
+
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use s3s::{
+    auth::SimpleAuth,
+    service::{S3Service, S3ServiceBuilder},
+};
+use s3s_fs::FileSystem;
+use tokio::sync::{oneshot, watch};
+
+use super::S3Server;
+
+/// A thread that serves; its end closes every connection.
+pub(super) struct InProcess {
+    stop: Option<oneshot::Sender<()>>,
+    paused: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl InProcess {
+    pub(super) fn start(server: &S3Server) -> Self {
+        let files = FileSystem::new(&server.root).expect("open the directory");
+        let mut service = S3ServiceBuilder::new(files);
+        service.set_auth(SimpleAuth::from_single(
+            server.access_key.as_str(),
+            server.secret_key.as_str(),
+        ));
+        let service = service.build();
+        let (stop, stopped) = oneshot::channel();
+        let (paused, gate) = watch::channel(false);
+        let (listening, ready) = mpsc::channel();
+        let address = server.address;
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .expect("start a runtime");
+            runtime.block_on(async {
+                let listener = TcpListener::bind(address).expect("listen");
+                listener.set_nonblocking(true).expect("set non-blocking");
+                let listener = tokio::net::TcpListener::from_std(listener).expect("listen");
+                listening.send(()).expect("tell the test");
+                tokio::select! {
+                    () = serve(listener, service, gate) => {}
+                    _ = stopped => {}
+                }
+            });
+            // Connections end with the runtime.
+            runtime.shutdown_background();
+        });
+        ready.recv().expect("the server's thread ended");
+        InProcess {
+            stop: Some(stop),
+            paused,
+            thread: Some(thread),
+        }
+    }
+
+    pub(super) fn set_paused(&self, paused: bool) {
+        self.paused.send_replace(paused);
+    }
+}
+
+impl Drop for InProcess {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn serve(listener: tokio::net::TcpListener, service: S3Service, gate: watch::Receiver<bool>) {
+    loop {
+        let (connection, _) = listener.accept().await.expect("accept");
+        let (service, gate) = (service.clone(), gate.clone());
+        let answer = service_fn(move |request: hyper::Request<Incoming>| {
+            let (service, mut gate) = (service.clone(), gate.clone());
+            async move {
+                let _ = gate.wait_for(|paused| !paused).await;
+                hyper::service::Service::call(&service, request).await
+            }
+        });
+        tokio::spawn(async move {
+            let _ = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(connection), answer)
+                .await;
+        });
+    }
+}
