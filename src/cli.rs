@@ -46,6 +46,8 @@ pub enum Verb {
     Wal(Wal),
     /// Bring everything staged to every store, then exit
     Ship,
+    /// Say how far behind each store is, and what needs a person
+    Status,
     /// Rebuild or print the catalog
     #[command(subcommand)]
     Catalog(Catalog),

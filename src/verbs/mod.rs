@@ -4,6 +4,7 @@ mod caller;
 mod catalog;
 mod setup;
 mod ship;
+mod status;
 mod wal_list;
 mod wal_push;
 
@@ -25,6 +26,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Verb::Wal(Wal::Push { path }) => wal_push::run(&Host::load(global)?, &path),
         Verb::Wal(Wal::List(list)) => wal_list::run(&Host::load(global)?, &list),
         Verb::Ship => ship::run(&Host::load(global)?),
+        Verb::Status => status::run(&Host::load(global)?),
         Verb::Catalog(Catalog::Rebuild { store }) => {
             catalog::run_rebuild(&Host::load(global)?, store.as_deref())
         }
