@@ -16,7 +16,7 @@ use std::{
 use jiff::Timestamp;
 use redb::{
     Builder, Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase,
-    TableError, WriteTransaction,
+    TableError,
 };
 
 use super::{
@@ -164,15 +164,6 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("redb panicked")
 }
 
-/// With each commit redb keeps what it needs to open after a crash, so that
-/// the next process does not walk the whole file while all others wait. As
-/// closing would write the same, it costs nothing (docs/FORMAT.md, "Catalog").
-pub(super) fn begin_write(redb: &Database) -> Result<WriteTransaction, CatalogError> {
-    let mut transaction = redb.begin_write()?;
-    transaction.set_quick_repair(true);
-    Ok(transaction)
-}
-
 /// The catalog of this schema. `None` where there is no file. The version is
 /// looked at before redb may write, so that what is set aside is untouched;
 /// what a crash left behind has to be repaired before anything can be read.
@@ -262,7 +253,7 @@ fn begin(path: &Path, cause: Cause) -> Result<(Database, Opened), CatalogError> 
 
 fn write_beginning(file: File, beginning: &Beginning) -> Result<(), CatalogError> {
     let redb = builder().create_file(file)?;
-    let transaction = begin_write(&redb)?;
+    let transaction = redb.begin_write()?;
     {
         let mut meta = transaction.open_table(META)?;
         rows::put(&mut meta, META, rows::VERSION, &super::VERSION)?;

@@ -91,7 +91,7 @@ fn commit<T>(
     redb: &Database,
     change: impl FnOnce(&mut Writer) -> Result<T, CatalogError>,
 ) -> Result<T, CatalogError> {
-    let transaction = file::begin_write(redb)?;
+    let transaction = redb.begin_write()?;
     let mut writer = Writer::new(&transaction);
     let result = change(&mut writer).and_then(|value| writer.finish().map(|()| value));
     match result {
