@@ -54,11 +54,12 @@ lint:
 
 # Compiles the fuzz targets, so that they keep up with what they test. Running
 # them takes cargo-fuzz and a nightly toolchain: cargo +nightly fuzz run TARGET
+# Not --locked: fuzz/Cargo.lock follows what Cargo.toml asks for.
 fuzz fuzz-build:
 	@packaging/install-deps.sh build
 ifneq ($(wildcard fuzz/Cargo.toml),)
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
-	$(CARGO) build --locked --manifest-path fuzz/Cargo.toml --target-dir target
+	$(CARGO) build --manifest-path fuzz/Cargo.toml --target-dir target
 endif
 
 # Other majors than the system's own, into target/postgres/.
