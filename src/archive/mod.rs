@@ -1,9 +1,11 @@
 //! The WAL's way out and back: `push` takes a file from PostgreSQL into
 //! staging, `ship` brings it to every store, `fetch` brings it back.
 
+pub mod identity;
 pub mod inspect;
 pub mod object;
 pub mod place;
+pub mod plan;
 pub mod push;
 pub mod receipts;
 pub mod ship;
