@@ -60,8 +60,21 @@ pub enum Wal {
         /// The file, as PostgreSQL gives it for %p
         path: PathBuf,
     },
+    /// Bring one file back: restore_command = 'walkeep wal fetch %f %p'
+    Fetch(Fetch),
     /// List what is archived, with gaps
     List(List),
+}
+
+#[derive(Debug, Args)]
+pub struct Fetch {
+    /// The file's name, as PostgreSQL gives it for %f
+    pub name: String,
+    /// Where to put it, as PostgreSQL gives it for %p
+    pub destination: PathBuf,
+    /// What the archive must hold, written by `walkeep restore`
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

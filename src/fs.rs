@@ -10,10 +10,11 @@
 )]
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
@@ -21,6 +22,9 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 /// How much is read, looked at and written at a time by [`copy_sparse`]: it
 /// stays in a core's L2 cache, and a hole is never shorter.
 const CHUNK: usize = 128 << 10;
+
+/// How many files may be written beside one name at a time.
+const MOST_BESIDE: u32 = 16;
 
 /// A file that is being written, under a name nobody looks at. It is locked
 /// as long as its writer lives, so that [`sweep_temporaries`] can tell a
@@ -50,6 +54,46 @@ impl Temporary {
             file,
             kept: false,
         })
+    }
+
+    /// Makes a file beside `to`, on the same file system, to be renamed to it.
+    /// Its name is one of a few (`.NAME.walkeep0` …), so that what a killed
+    /// process leaves is overwritten by a later one instead of piling up where
+    /// nobody sweeps, as in `pg_wal`. A file that a living writer has is left
+    /// alone.
+    pub fn beside(to: &Path) -> io::Result<Self> {
+        // Some network file systems lock by process: its own writers must not
+        // meet.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let (directory, name) = split(to)?;
+        let first = NEXT.fetch_add(1, Ordering::Relaxed);
+        for number in 0..MOST_BESIDE {
+            let number = first.wrapping_add(number) % MOST_BESIDE;
+            let path = directory.join(format!(".{name}.walkeep{number}"));
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)?;
+            match file.try_lock() {
+                Err(TryLockError::Error(error)) => return Err(error),
+                // Busy, or its writer gave it its name just now.
+                Err(TryLockError::WouldBlock) => {}
+                Ok(()) if !names(&path, &file) => {}
+                Ok(()) => {
+                    file.set_len(0)?;
+                    return Ok(Temporary {
+                        path,
+                        file,
+                        kept: false,
+                    });
+                }
+            }
+        }
+        let busy = "other processes are writing it";
+        Err(io::Error::new(io::ErrorKind::ResourceBusy, busy))
     }
 
     /// The file, to write to.
@@ -119,12 +163,17 @@ pub fn sweep_temporaries(directory: &Path) -> io::Result<usize> {
 /// Whether `path` still names the open `file` and is older than a minute: a
 /// writer opens its file a moment before it locks it.
 fn is_still(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
+    let written = file.metadata().and_then(|metadata| metadata.modified());
+    let age = written.ok().and_then(|time| time.elapsed().ok());
+    names(path, file) && age.is_some_and(|age| age.as_secs() > 60)
+}
+
+/// Whether `path` names the open `file`, and not another one by now.
+pub fn names(path: &Path, file: &File) -> bool {
     let (Ok(open), Ok(named)) = (file.metadata(), fs::metadata(path)) else {
         return false;
     };
-    let old = named.modified().ok().and_then(|time| time.elapsed().ok());
-    open.ino() == named.ino() && old.is_some_and(|age| age.as_secs() > 60)
+    (open.dev(), open.ino()) == (named.dev(), named.ino())
 }
 
 /// Writes a small file durably, replacing what has the name.
@@ -313,8 +362,6 @@ fn split(path: &Path) -> io::Result<(&Path, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
-
     use super::*;
 
     #[test]
@@ -381,5 +428,27 @@ mod tests {
         busy.file().set_modified(old).unwrap();
         assert_eq!(sweep_temporaries(directory.path()).unwrap(), 1);
         assert!(busy.path().exists() && !stale.exists());
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_taken_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let to = directory.path().join("RECOVERYXLOG");
+        for number in 0..MOST_BESIDE {
+            let left = format!(".RECOVERYXLOG.walkeep{number}");
+            fs::write(directory.path().join(left), b"left behind").unwrap();
+        }
+        let mut one = Temporary::beside(&to).unwrap();
+        let mut two = Temporary::beside(&to).unwrap();
+        assert_ne!(one.path(), two.path());
+        one.file().write_all(b"one").unwrap();
+        two.file().write_all(b"two").unwrap();
+        let ours = two.path().to_owned();
+        one.place(&to).unwrap();
+        drop(two);
+        assert_eq!(fs::read(&to).unwrap(), b"one");
+        assert!(!ours.exists());
+        let count = fs::read_dir(directory.path()).unwrap().count();
+        assert_eq!(count as u32, MOST_BESIDE - 1);
     }
 }

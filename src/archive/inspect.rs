@@ -93,14 +93,26 @@ pub fn inspect(file: &File, name: WalFileName, owner: &Owner) -> Result<(), Refu
 
 /// Checks raw bytes that a store returned, as [`inspect`] checks a file.
 pub fn inspect_bytes(raw: &[u8], name: WalFileName, owner: Option<&Owner>) -> Result<(), Refusal> {
+    inspect_head(raw, raw.len() as u64, name, owner)
+}
+
+/// The same of a segment of which only the beginning is in memory, at least
+/// [`HEADER_SIZE`] bytes; the whole of it has `size` bytes. Other files have
+/// no header, and pass.
+pub fn inspect_head(
+    head: &[u8],
+    size: u64,
+    name: WalFileName,
+    owner: Option<&Owner>,
+) -> Result<(), Refusal> {
     let Some(segment) = name.segment().filter(|_| name.holds_pages()) else {
         return Ok(());
     };
-    let header = SegmentHeader::parse(raw)?;
+    let header = SegmentHeader::parse(head)?;
     if let Some(owner) = owner {
         check_owner(&header, owner)?;
     }
-    Ok(header.check(segment, raw.len() as u64)?)
+    Ok(header.check(segment, size)?)
 }
 
 fn check_owner(header: &SegmentHeader, owner: &Owner) -> Result<(), Refusal> {

@@ -5,6 +5,7 @@ mod catalog;
 mod setup;
 mod ship;
 mod status;
+mod wal_fetch;
 mod wal_list;
 mod wal_push;
 
@@ -24,6 +25,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
     let global = &cli.global;
     match cli.verb {
         Verb::Wal(Wal::Push { path }) => wal_push::run(&Host::load(global)?, &path),
+        Verb::Wal(Wal::Fetch(fetch)) => wal_fetch::run(global, &fetch),
         Verb::Wal(Wal::List(list)) => wal_list::run(&Host::load(global)?, &list),
         Verb::Ship => ship::run(&Host::load(global)?),
         Verb::Status => status::run(&Host::load(global)?),

@@ -1,0 +1,239 @@
+//! `restore_command`: one file back, from staging, from what was fetched
+//! ahead, or from the stores.
+//!
+//! PostgreSQL reads an exit code of 1 to 125 as "no such file": recovery ends
+//! there, and the server promotes. So the answer [`Fetched::Absent`] is given
+//! where the file is *proved* absent and nowhere else; all that is not known is
+//! an error.
+
+mod answer;
+mod error;
+mod generation;
+mod here;
+mod known;
+mod object;
+mod recovery;
+mod speed;
+mod spool;
+mod survey;
+mod verdict;
+
+use std::{path::Path, time::Duration};
+
+pub use answer::Source;
+pub use error::FetchError;
+pub use recovery::Recovery;
+
+use crate::{
+    archive::place::Place,
+    config::Config,
+    fs::Temporary,
+    layout::{Format, Generation},
+    postgres::WalFileName,
+    store::StoreName,
+};
+use answer::{Not, Testimony};
+use error::{all_of, reasons};
+use object::{Bench, Wanted, receive};
+use survey::{Candidate, Heard, Patience, Survey, survey};
+use verdict::{Verdict, judge};
+
+/// A standby asks again by itself, and does something else meanwhile: it gets
+/// its answer after so long.
+const STANDBY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How a fetch that got an answer ended.
+#[derive(Debug)]
+pub enum Fetched {
+    /// The destination holds exactly the file's bytes.
+    Placed {
+        /// Where they came from.
+        source: Source,
+        /// Copies that were found damaged on the way.
+        suspects: Vec<Suspect>,
+    },
+    /// The file is proved absent: recovery ends here, as it should.
+    Absent {
+        /// Who said so.
+        asked: String,
+    },
+    /// To a standby alone, which asks again: why it is not there now.
+    NotNow {
+        /// What a recovery would have failed with.
+        reason: FetchError,
+    },
+}
+
+/// A copy in a store that is not what was stored there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspect {
+    /// The store.
+    pub store: StoreName,
+    /// Which generation of the archive it is in.
+    pub generation: Generation,
+    /// The file.
+    pub name: WalFileName,
+    /// Its key in the store.
+    pub key: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// One file that PostgreSQL wants, and where it wants it.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Its name, `%f`.
+    pub name: WalFileName,
+    /// Where to put it, `%p`.
+    pub to: &'a Path,
+}
+
+impl Recovery {
+    /// Fetches the file from this host, if it is here: staging, spool. The
+    /// usual way of a recovery; a few milliseconds. `None`: ask the stores.
+    pub fn fetch_local(&self, request: Request) -> Result<Option<Fetched>, FetchError> {
+        let here = self.fetch_here(request.name, request.to)?;
+        Ok(here.ok().map(|source| Fetched::Placed {
+            source,
+            suspects: Vec::new(),
+        }))
+    }
+
+    /// Fetches the file from wherever it is. Inside a tokio runtime.
+    pub async fn fetch(
+        &mut self,
+        config: &Config,
+        request: Request<'_>,
+    ) -> Result<Fetched, FetchError> {
+        let time = config.fetch.timeout;
+        let time = if self.standby {
+            time.min(STANDBY_PATIENCE)
+        } else {
+            time
+        };
+        match self.fetch_anywhere(config, request, time).await {
+            Err(
+                reason @ (FetchError::Unknown { .. }
+                | FetchError::Unidentified(_)
+                | FetchError::Hole { .. }
+                | FetchError::Gap { .. }),
+            ) if self.standby => Ok(Fetched::NotNow { reason }),
+            done => done,
+        }
+    }
+
+    async fn fetch_anywhere(
+        &mut self,
+        config: &Config,
+        Request { name, to }: Request<'_>,
+        time: Duration,
+    ) -> Result<Fetched, FetchError> {
+        // First: what ship takes out of staging meanwhile is in the stores by
+        // then.
+        let staged = match self.fetch_here(name, to)? {
+            Ok(source) => {
+                let suspects = Vec::new();
+                return Ok(Fetched::Placed { source, suspects });
+            }
+            Err(staged) => staged,
+        };
+        if let Some(Not::Damaged { reason }) = staged.as_ref().map(|one| &one.said) {
+            tracing::warn!("staging: {reason}; asking the stores");
+        }
+        let stores = self.candidates(config)?;
+        let mut survey = self.ask(&stores, name, to, &Patience::of(time)).await?;
+        let mut testimony: Vec<Testimony> = staged.into_iter().collect();
+        testimony.extend(survey.testimony(&stores));
+        if let Some((index, file)) = survey.found.take() {
+            place(file, to)?;
+            return Ok(Fetched::Placed {
+                source: Source::Store(stores[index].name.clone()),
+                suspects: self.suspects(&stores, name, &survey),
+            });
+        }
+        let asked = all_of(&testimony);
+        match judge(self.needs(name), &testimony) {
+            Verdict::Absent => Ok(Fetched::Absent { asked }),
+            Verdict::Hole => Err(FetchError::Hole { name, asked }),
+            Verdict::Gap { later, source } => Err(FetchError::Gap {
+                name,
+                asked,
+                later,
+                source_of_later: source,
+            }),
+            Verdict::Damaged => Err(FetchError::Damaged {
+                name,
+                reasons: reasons(&testimony),
+            }),
+            Verdict::Unknown => Err(FetchError::Unknown {
+                name,
+                reasons: reasons(&testimony),
+            }),
+        }
+    }
+
+    /// Asks the stores, the fastest first, and remembers what that taught.
+    async fn ask(
+        &mut self,
+        stores: &[Candidate],
+        name: WalFileName,
+        to: &Path,
+        patience: &Patience,
+    ) -> Result<Survey<Temporary>, FetchError> {
+        let mut speeds = self.spool.as_ref().map(|spool| spool.speeds());
+        let order = speeds.clone().unwrap_or_default().order(stores);
+        if self.known.generation.is_none() {
+            generation::identify(&mut self.known, stores, &order, patience).await?;
+            if let Some(spool) = &self.spool {
+                spool.keep_known(&self.known);
+            }
+        }
+        let wanted = self.wanted(name);
+        let bench = Bench::new(stores.len());
+        let ask =
+            async |place: &Place, heard: &Heard| receive(place, &wanted, to, &bench, heard).await;
+        let survey = survey(stores, &order, patience, ask).await?;
+        if let (Some(spool), Some(speeds)) = (&self.spool, &mut speeds) {
+            speeds.learn(stores, &survey);
+            spool.keep_speeds(speeds);
+        }
+        Ok(survey)
+    }
+
+    fn wanted(&self, name: WalFileName) -> Wanted {
+        Wanted {
+            name,
+            generation: self.known.generation.unwrap_or(Generation::FIRST),
+            known: self.known,
+            look_behind: self.looks_behind(name),
+        }
+    }
+
+    fn suspects<T>(
+        &self,
+        stores: &[Candidate],
+        name: WalFileName,
+        survey: &Survey<T>,
+    ) -> Vec<Suspect> {
+        let generation = self.known.generation.unwrap_or(Generation::FIRST);
+        let damaged = stores.iter().zip(&survey.nots);
+        let suspect = |(store, not): (&Candidate, &Option<Not>)| match (not, &store.place) {
+            (Some(Not::Damaged { reason }), Ok(place)) => Some(Suspect {
+                store: store.name.clone(),
+                generation,
+                name,
+                key: place.key(generation, name, Format::Gzip),
+                reason: reason.clone(),
+            }),
+            _ => None,
+        };
+        damaged.filter_map(suspect).collect()
+    }
+}
+
+fn place(file: Temporary, to: &Path) -> Result<(), FetchError> {
+    file.place(to).map_err(|source| FetchError::Place {
+        path: to.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,11 @@
+//! `walkeep wal fetch` as PostgreSQL runs it: every row of its contract that
+//! needs no PostgreSQL, by exit code, message and bytes.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what a test writes need not survive a power cut"
+)]
+
+mod absence;
+mod archive;
+mod ends;
+mod sources;
