@@ -41,6 +41,13 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Show the main job on a throw-away cluster, without accounts or root
+    #[cfg(feature = "demo")]
+    Demo(Demo),
+    /// Bind the archive to this host's cluster, and say how PostgreSQL uses it
+    Init(Init),
+    /// Examine settings, staging, stores and clock; exit 1 if data would be lost
+    Check(Check),
     /// Archive and fetch the write-ahead log
     #[command(subcommand)]
     Wal(Wal),
@@ -51,6 +58,46 @@ pub enum Verb {
     /// Rebuild or print the catalog
     #[command(subcommand)]
     Catalog(Catalog),
+}
+
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Set archive_mode, archive_command and archive_timeout by ALTER SYSTEM
+    #[arg(long)]
+    pub apply: bool,
+    /// Make the configuration from the environment of an older set-up
+    #[arg(long)]
+    pub from_env: bool,
+    /// Go on in the archive after pg_upgrade: open its next generation
+    #[arg(long, conflicts_with = "from_env")]
+    pub upgraded: bool,
+    /// Reset what ALTER SYSTEM left that hides the configured archive settings
+    #[arg(long, conflicts_with = "apply")]
+    pub reset_auto_conf: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Switch a segment, wait until every store has it, fetch it and compare
+    #[arg(long, conflicts_with = "config_only")]
+    pub roundtrip: bool,
+    /// Read the configuration only: no credential, no network
+    #[arg(long)]
+    pub config_only: bool,
+}
+
+#[cfg(feature = "demo")]
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Keep the throw-away cluster and its stores in this new directory
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+    /// Write about this much WAL before the disaster, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 96)]
+    pub load: u32,
+    /// Where the demo goes on that root has begun
+    #[arg(long, hide = true)]
+    pub directory: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

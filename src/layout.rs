@@ -5,6 +5,7 @@
 //! [PREFIX/]cluster.json                     whose archive this is
 //! [PREFIX/]wal/000000010000000400000024.gz  a segment
 //! [PREFIX/]g2/cluster.json                  the next generation, laid out the same
+//! [PREFIX/]check/probe                      what `check` writes and reads back
 //! ```
 
 use std::{fmt, str::FromStr};
@@ -100,7 +101,11 @@ pub enum Key {
     Cluster(Generation),
     /// A file that PostgreSQL archived.
     Wal(Generation, WalFileName, Format),
+    /// What `check` writes and reads back: the only object that is replaced.
+    Probe,
 }
+
+const PROBE: &str = "check/probe";
 
 /// Forms and reads the keys of one archive.
 #[derive(Debug, Clone)]
@@ -131,6 +136,7 @@ impl Layout {
             Key::Wal(generation, name, format) => {
                 format!("{}{name}{}", self.wal_prefix(generation), format.suffix())
             }
+            Key::Probe => format!("{}{PROBE}", self.root),
         }
     }
 
@@ -155,6 +161,9 @@ impl Layout {
     /// prefix or elsewhere.
     pub fn parse(&self, key: &str) -> Option<Key> {
         let below = key.strip_prefix(&self.root)?;
+        if below == PROBE {
+            return Some(Key::Probe);
+        }
         let (generation, rest) = match below.split_once('/') {
             Some((part, rest)) if part.starts_with('g') => (parse_generation(part)?, rest),
             _ => (Generation::FIRST, below),
@@ -236,6 +245,7 @@ mod tests {
             for key in [
                 Key::Cluster(generation),
                 Key::Wal(generation, name.parse().unwrap(), Format::Gzip),
+                Key::Probe,
             ] {
                 prop_assert_eq!(layout.parse(&layout.key(key)), Some(key));
             }

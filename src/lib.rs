@@ -6,8 +6,11 @@ pub mod archive;
 pub mod audit;
 pub mod catalog;
 pub mod cli;
+pub mod cluster;
 pub mod codec;
 pub mod config;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod fs;
 pub mod layout;
 pub mod logging;

@@ -19,11 +19,14 @@ pub fn start(verbose: u8, quiet: bool) {
     };
     let filter = tracing_subscriber::filter::Targets::new()
         .with_target("walkeep", level)
+        // The demo's S3 servers log what their clients get as answers.
+        .with_targets([("s3s", LevelFilter::OFF), ("s3s_fs", LevelFilter::OFF)])
         .with_default(LevelFilter::WARN.min(level));
     // Set by systemd where stderr goes to the journal (systemd.exec(5)).
     let priorities = std::env::var_os("JOURNAL_STREAM").is_some();
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        .with_ansi(false)
         .event_format(Line { priorities });
     use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
     // A second start, in tests, changes nothing.

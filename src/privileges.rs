@@ -31,8 +31,20 @@ pub enum PrivilegeError {
 /// given as the owner of the first of `directories` that exists, and does not
 /// return. Returns where nothing is to be changed.
 pub fn drop_root(user: Option<&str>, directories: &[&Path]) -> Result<(), PrivilegeError> {
+    match successor(user, directories)? {
+        Some(user) => Err(restart_as(user, &[])),
+        None => Ok(()),
+    }
+}
+
+/// Whom a process that root started is to become; `None` where this is not
+/// root, or root's own.
+pub fn successor(
+    user: Option<&str>,
+    directories: &[&Path],
+) -> Result<Option<User>, PrivilegeError> {
     if !Uid::effective().is_root() {
-        return Ok(());
+        return Ok(None);
     }
     let target = match user {
         Some(name) => {
@@ -41,10 +53,7 @@ pub fn drop_root(user: Option<&str>, directories: &[&Path]) -> Result<(), Privil
         }
         None => directories.iter().find_map(|directory| owner(directory)),
     };
-    match target {
-        Some(user) if !user.uid.is_root() => Err(restart_as(user)),
-        _ => Ok(()),
-    }
+    Ok(target.filter(|user| !user.uid.is_root()))
 }
 
 fn owner(directory: &Path) -> Option<User> {
@@ -53,8 +62,9 @@ fn owner(directory: &Path) -> Option<User> {
 }
 
 /// By exec rather than by setuid in place: every thread, saved id and group
-/// is the new user's, without a race. The process keeps its id.
-fn restart_as(user: User) -> PrivilegeError {
+/// is the new user's, without a race. The process keeps its id. `variables`
+/// are added to its environment. Returns only where that failed.
+pub fn restart_as(user: User, variables: &[(&str, &str)]) -> PrivilegeError {
     let source = match std::env::current_exe() {
         Ok(program) => Command::new(program)
             .args(std::env::args_os().skip(1))
@@ -62,6 +72,7 @@ fn restart_as(user: User) -> PrivilegeError {
             .gid(user.gid.as_raw())
             .env("HOME", &user.dir)
             .env("USER", &user.name)
+            .envs(variables.iter().copied())
             .exec(),
         Err(error) => error,
     };

@@ -172,6 +172,21 @@ impl Staging {
         Staging::open(root)
     }
 
+    /// Binds the directory to the next generation by `marker`. The receipts of
+    /// the one before are put aside: its successor may use the same names
+    /// again. Nothing of the old generation waits here any more.
+    pub fn begin_generation(&self, marker: &Marker) -> Result<Self, StagingError> {
+        let receipts = self.root.join("receipts");
+        let aside = format!("receipts.g{}", self.marker.generation);
+        let aside = self.root.join(aside);
+        // It is there where this was interrupted before the marker.
+        if !aside.exists() {
+            fs::rename(&receipts, &aside)
+                .map_err(StagingError::io("put the receipts aside", &receipts))?;
+        }
+        Staging::create(&self.root, marker)
+    }
+
     /// The directory.
     pub fn root(&self) -> &Path {
         &self.root

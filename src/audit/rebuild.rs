@@ -83,6 +83,7 @@ pub async fn rebuild(place: &Place, catalog: &Catalog) -> Result<Rebuilt, Rebuil
                 Some(Key::Cluster(generation)) => {
                     generations.insert(generation);
                 }
+                Some(Key::Probe) => {}
                 None => outcome.foreign += 1,
             }
         }

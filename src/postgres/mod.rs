@@ -1,11 +1,13 @@
 //! PostgreSQL's own formats, as pure code: names, positions, page headers,
-//! history files, `pg_control`. Nothing here opens a file or a connection.
+//! history files, `pg_control`. Nothing here opens a file or a connection, but
+//! `session`, which is the server itself.
 
 pub mod control;
 pub mod history;
 pub mod lsn;
 pub mod page;
 pub mod segment;
+pub mod session;
 pub mod wal_file;
 
 pub use lsn::Lsn;

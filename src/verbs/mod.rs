@@ -2,9 +2,14 @@
 
 mod caller;
 mod catalog;
+mod check;
+#[cfg(feature = "demo")]
+mod demo;
+mod init;
 mod setup;
 mod ship;
 mod status;
+mod this_cluster;
 mod wal_fetch;
 mod wal_list;
 mod wal_push;
@@ -24,6 +29,10 @@ use crate::{
 pub fn run(cli: Cli) -> anyhow::Result<u8> {
     let global = &cli.global;
     match cli.verb {
+        #[cfg(feature = "demo")]
+        Verb::Demo(args) => demo::run(&args, global.json),
+        Verb::Init(args) => init::run(global, &args),
+        Verb::Check(args) => check::run(global, &args),
         Verb::Wal(Wal::Push { path }) => wal_push::run(&Host::load(global)?, &path),
         Verb::Wal(Wal::Fetch(fetch)) => wal_fetch::run(global, &fetch),
         Verb::Wal(Wal::List(list)) => wal_list::run(&Host::load(global)?, &list),

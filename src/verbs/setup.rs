@@ -1,6 +1,6 @@
 //! What most verbs begin with: the configuration, and what it names.
 
-use std::{future::Future, path::Path};
+use std::{future::Future, path::Path, time::Duration};
 
 use anyhow::Context;
 
@@ -9,11 +9,19 @@ use crate::{
     catalog::Catalog,
     cli::Global,
     codec::Encoder,
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, StoreSettings},
     fs,
     layout::Layout,
     privileges::drop_root,
     store::{RetryPolicy, Store, StoreError},
+};
+
+/// For verbs that somebody waits for: a store that is down is said so soon.
+pub const PROMPT: RetryPolicy = RetryPolicy {
+    attempts: 3,
+    deadline: Duration::from_secs(15),
+    base: Duration::from_millis(300),
+    cap: Duration::from_secs(3),
 };
 
 /// This host, as the configuration describes it. Nothing is opened before it
@@ -88,14 +96,16 @@ impl Host {
 
     /// Every store, as patient as `retry`. Inside a tokio runtime.
     pub fn places(&self, retry: RetryPolicy) -> Result<Vec<Place>, StoreError> {
-        let open = |settings: &crate::config::StoreSettings| {
-            let store = Store::open(settings.name().clone(), settings.location.clone(), retry)?;
-            Ok(Place {
-                store,
-                layout: Layout::new(&settings.prefix),
-            })
-        };
-        self.config.stores.iter().map(open).collect()
+        let stores = self.config.stores.iter();
+        stores.map(|settings| self.place(settings, retry)).collect()
+    }
+
+    /// One store, as patient as `retry`. Inside a tokio runtime.
+    pub fn place(&self, settings: &StoreSettings, retry: RetryPolicy) -> Result<Place, StoreError> {
+        Ok(Place {
+            store: Store::open(settings.name().clone(), settings.location.clone(), retry)?,
+            layout: Layout::new(&settings.prefix),
+        })
     }
 }
 

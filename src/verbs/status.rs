@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{Host, NO, print_json};
 use crate::{
     archive::staging::Staged,
-    catalog::{CatalogError, Cause, EventKind, Reader, State, StoreTotals},
+    catalog::{CatalogError, EventKind, Reader, State, StoreTotals},
     layout::Generation,
 };
 

@@ -27,6 +27,7 @@ const FLOORS: [&[&str]; 5] = [
     ],
     &[
         "catalog",
+        "cluster",
         "codec",
         "config",
         "fs",

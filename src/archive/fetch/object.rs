@@ -203,9 +203,10 @@ impl Receiver {
         } = self;
         let said = match info.metadata.get(SHA256) {
             None => None,
-            Some(text) => Some(text.parse::<Sha256>().map_err(|error| {
-                Flaw::Damage(format!("its metadata {SHA256}: {error}"))
-            })?),
+            Some(text) => Some(
+                text.parse::<Sha256>()
+                    .map_err(|error| Flaw::Damage(format!("its metadata {SHA256}: {error}")))?,
+            ),
         };
         let permit = bench.unpacking.clone().acquire_owned().await;
         let pool = bench.pool;

@@ -1,0 +1,185 @@
+//! `walkeep init`: the configuration, the staging directory, the stores, and
+//! the settings that PostgreSQL archives by.
+
+mod bind;
+mod config_file;
+mod environment;
+mod output;
+mod settings;
+mod template;
+
+use anyhow::Context;
+
+use self::{
+    config_file::ConfigFile,
+    output::Outcome,
+    settings::{Current, Leftover, State, Wanted},
+};
+use super::{Host, this_cluster::ThisCluster};
+use crate::{
+    cli::{Global, Init},
+    config::{Config, ConfigError, default_path},
+    postgres::session::Session,
+    privileges,
+};
+
+pub(super) fn run(global: &Global, args: &Init) -> anyhow::Result<u8> {
+    let file = config_file::ensure(global, args)?;
+    output::tell_file(&file);
+    let config = load(global, &file)?;
+    become_user(&config, &file)?;
+
+    let host = Host {
+        config,
+        json: global.json,
+    };
+    let mut cluster = ThisCluster::find(&host.config)?;
+    let bound = bind::bind(&host, &cluster.identity, args.upgraded)?;
+    let command = settings::archive_command(&arguments(global, &host.config)?)
+        .context("find this program's path")?;
+    let change = match &mut cluster.session {
+        Ok(session) => change(session, args, &command)?,
+        Err(_) => Change::unasked(&command),
+    };
+    let outcome = Outcome {
+        host: &host,
+        file: &file,
+        cluster: &cluster,
+        bound: &bound,
+        change: &change,
+    };
+    outcome.print()?;
+    if let Some(refusal) = &change.refusal {
+        anyhow::bail!("{refusal}");
+    }
+    if let (Err(error), true) = (&cluster.session, args.apply || args.reset_auto_conf) {
+        anyhow::bail!("{error}; the settings were not changed");
+    }
+    Ok(0)
+}
+
+fn load(global: &Global, file: &ConfigFile) -> anyhow::Result<Config> {
+    let config = Config::load(global.config.as_deref(), global.cluster.as_deref());
+    let path = file.path.as_deref().filter(|_| file.written);
+    Ok(match path {
+        Some(path) => config.with_context(|| {
+            format!(
+                "complete \"{}\", then run `walkeep init` again",
+                path.display()
+            )
+        })?,
+        None => config?,
+    })
+}
+
+/// Started by root, makes the directories and goes on as the cluster's user.
+fn become_user(config: &Config, file: &ConfigFile) -> anyhow::Result<()> {
+    if !nix::unistd::Uid::effective().is_root() {
+        return Ok(());
+    }
+    let directories = [&config.cluster.data_directory, &config.staging.path];
+    let directories: Vec<_> = directories.into_iter().flatten().map(|it| &**it).collect();
+    let user = privileges::successor(config.cluster.user.as_deref(), &directories)?;
+    let user = user.ok_or_else(|| ConfigError::Value {
+        place: "cluster.user".to_owned(),
+        problem: "not set, and no data directory tells: name the user that PostgreSQL runs as"
+            .to_owned(),
+    })?;
+    config_file::prepare(config, &user)?;
+    let told = [(config_file::WROTE, "1")];
+    let told = if file.written { &told[..] } else { &[] };
+    Err(privileges::restart_as(user, told).into())
+}
+
+/// What `archive_command` must say so that it finds this configuration.
+fn arguments(global: &Global, config: &Config) -> anyhow::Result<Vec<String>> {
+    let Some(path) = &config.path else {
+        return Ok(Vec::new());
+    };
+    if let Some(name) = &global.cluster {
+        return Ok(vec!["--cluster".to_owned(), name.clone()]);
+    }
+    if *path == default_path(None) {
+        return Ok(Vec::new());
+    }
+    let path = std::path::absolute(path).context("read the working directory")?;
+    Ok(vec![
+        "--config".to_owned(),
+        path.to_string_lossy().into_owned(),
+    ])
+}
+
+/// What became of PostgreSQL's settings.
+struct Change {
+    wanted: Vec<Wanted>,
+    leftovers: Vec<Leftover>,
+    /// Where the settings are kept, if not by `ALTER SYSTEM`.
+    managed: Option<std::path::PathBuf>,
+    /// What was changed: name, value before, value now (none: reset).
+    changed: Vec<(String, String, Option<String>)>,
+    /// Why not what was asked for.
+    refusal: Option<String>,
+}
+
+impl Change {
+    fn unasked(command: &str) -> Self {
+        Change {
+            wanted: settings::wanted(command, None),
+            leftovers: Vec::new(),
+            managed: None,
+            changed: Vec::new(),
+            refusal: None,
+        }
+    }
+}
+
+fn change(session: &mut Session, args: &Init, command: &str) -> anyhow::Result<Change> {
+    let before = Current::ask(session)?;
+    let managed = settings::managed(&session.config_file()?);
+    let mut changed = Vec::new();
+    let mut refusal = None;
+    if args.reset_auto_conf {
+        for (name, value) in before.altered() {
+            session.alter_system(&name, None)?;
+            changed.push((name, value, None));
+        }
+    } else if args.apply
+        && let Some(target) = &managed
+    {
+        refusal = Some(format!(
+            "--apply: postgresql.conf leads to \"{}\", which is managed elsewhere: set the lines \
+             above there; ALTER SYSTEM would hide them",
+            target.display()
+        ));
+    } else if args.apply {
+        for one in settings::wanted(command, Some(&before)) {
+            match one.state {
+                State::Differs {
+                    command_line: true, ..
+                } => {
+                    refusal = Some(format!(
+                        "--apply: {} stands on the server's command line, which wins: change it \
+                         there",
+                        one.name
+                    ));
+                }
+                State::Differs { is, .. } => {
+                    session.alter_system(one.name, Some(&one.value))?;
+                    changed.push((one.name.to_owned(), is, Some(one.value)));
+                }
+                State::InEffect | State::AfterRestart | State::Unknown => {}
+            }
+        }
+    }
+    if !changed.is_empty() {
+        session.reload()?;
+    }
+    let after = Current::ask(session)?;
+    Ok(Change {
+        wanted: settings::wanted(command, Some(&after)),
+        leftovers: after.leftovers(),
+        managed,
+        changed,
+        refusal,
+    })
+}
