@@ -94,7 +94,7 @@ fn rows() -> Result<Vec<Row>, Error> {
         ("`auto`, 5", ours(Auto, 5, 1, false)?),
         ("`auto`, 9 (default)", ours(Auto, 9, 1, false)?),
         ("`auto`, 9, 2 threads", ours(Auto, 9, 2, false)?),
-        ("`auto`, 9, low latency", ours(Auto, 9, 2, true)?),
+        ("`auto`, 9, low latency, 2 threads", ours(Auto, 9, 2, true)?),
     ])
 }
 
@@ -113,35 +113,44 @@ fn one_shot(raw: &[u8], out: &mut Vec<u8>) -> u64 {
 }
 
 fn print_table(classes: &[Class], rounds: usize) -> Result<(), Error> {
-    println!("\nCPU (and wall) milliseconds a segment; size over `gzip -9`\n");
-    print!("| encoder, level |");
-    classes.iter().for_each(|class| print!(" {} |", class.name));
-    println!("\n|---{}|", "|---".repeat(classes.len()));
     let rows = rows()?;
     let measured: Vec<_> = classes
         .iter()
         .map(|class| paired(&rows, class, rounds))
         .collect();
-    for (row, (name, _)) in rows.iter().enumerate() {
-        print!("| {name} |");
-        for (class, rows) in classes.iter().zip(&measured) {
-            let (cpu, wall, size) = rows[row];
-            let segments = class.segments.len() as f64;
-            print!(
-                " {:.1} ({:.1}), {:.2} × CPU, {:.4} |",
-                cpu * 1e3 / segments,
-                wall * 1e3 / segments,
-                cpu / rows[0].0,
-                size as f64 / class.gzip_size as f64,
-            );
+    let print = |title, cell: &dyn Fn(&Class, &[Measured], usize) -> String| {
+        print!("\n{title}\n\n| encoder, level |");
+        classes.iter().for_each(|class| print!(" {} |", class.name));
+        println!("\n|---{}|", "|---".repeat(classes.len()));
+        for (row, (name, _)) in rows.iter().enumerate() {
+            print!("| {name} |");
+            for (class, measured) in classes.iter().zip(&measured) {
+                print!(" {} |", cell(class, measured, row));
+            }
+            println!();
         }
-        println!();
-    }
+    };
+    print(
+        "CPU milliseconds a segment (of zlib's), size over `gzip -9`",
+        &|class, measured, row| {
+            let (cpu, _, size) = measured[row];
+            let each = cpu * 1e3 / class.segments.len() as f64;
+            let of_zlib = cpu / measured[0].0;
+            let of_gzip = size as f64 / class.gzip_size as f64;
+            format!("{each:.1} ({of_zlib:.2}), {of_gzip:.3}")
+        },
+    );
+    print("Wall milliseconds a segment", &|class, measured, row| {
+        format!("{:.1}", measured[row].1 * 1e3 / class.segments.len() as f64)
+    });
     Ok(())
 }
 
-/// For each row: median CPU and wall seconds for a class, and its size.
-fn paired(rows: &[Row], class: &Class, rounds: usize) -> Vec<(f64, f64, u64)> {
+/// Median CPU seconds and wall seconds for a class, and its size in bytes.
+type Measured = (f64, f64, u64);
+
+/// Measures every row, each in its turn.
+fn paired(rows: &[Row], class: &Class, rounds: usize) -> Vec<Measured> {
     let mut taken = vec![(Vec::new(), Vec::new(), 0); rows.len()];
     let mut out = Vec::new();
     for _ in 0..rounds {
