@@ -83,7 +83,7 @@ keep() {
     switch
     if [ ! -d "$dir/$1" ]; then
         mkdir "$dir/$1.making"
-        # shellcheck disable=SC2012  # segment names have no odd characters, and sort by time
+        # shellcheck disable=SC2010,SC2012 # segment names have no odd characters, and sort by time
         ls "$work/archive" | grep -E '^[0-9A-F]{24}$' | tail -n "$((segments + ${2:-0}))" | head -n "$segments" |
             while read -r file; do cp "$work/archive/$file" "$dir/$1.making/"; done
         mv "$dir/$1.making" "$dir/$1"
