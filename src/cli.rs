@@ -109,6 +109,9 @@ pub enum Wal {
     },
     /// Bring one file back: restore_command = 'walkeep wal fetch %f %p'
     Fetch(Fetch),
+    /// Fetch ahead of PostgreSQL; started by `wal fetch`
+    #[command(hide = true)]
+    Prefetch(Prefetch),
     /// List what is archived, with gaps
     List(List),
 }
@@ -120,6 +123,15 @@ pub struct Fetch {
     /// Where to put it, as PostgreSQL gives it for %p
     pub destination: PathBuf,
     /// What the archive must hold, written by `walkeep restore`
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Prefetch {
+    /// The segment that was fetched last
+    pub after: String,
+    /// The plan that the fetches have
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
 }

@@ -12,6 +12,7 @@ mod status;
 mod this_cluster;
 mod wal_fetch;
 mod wal_list;
+mod wal_prefetch;
 mod wal_push;
 
 use std::io;
@@ -35,6 +36,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Verb::Check(args) => check::run(global, &args),
         Verb::Wal(Wal::Push { path }) => wal_push::run(&Host::load(global)?, &path),
         Verb::Wal(Wal::Fetch(fetch)) => wal_fetch::run(global, &fetch),
+        Verb::Wal(Wal::Prefetch(prefetch)) => wal_prefetch::run(global, &prefetch),
         Verb::Wal(Wal::List(list)) => wal_list::run(&Host::load(global)?, &list),
         Verb::Ship => ship::run(&Host::load(global)?),
         Verb::Status => status::run(&Host::load(global)?),

@@ -8,9 +8,10 @@ use std::{
 use anyhow::Context;
 use signal_hook::{consts::SIGTERM, flag};
 
-use super::{Host, block_on, caller::NO};
+use super::{Host, block_on, caller::NO, wal_prefetch};
 use crate::{
-    archive::fetch::{Fetched, Recovery, Request},
+    archive::fetch::{self, FetchError, Fetched, Recovery, Request, Source, Suspect},
+    catalog::Catalog,
     cli::{Fetch, Global},
     postgres::WalFileName,
 };
@@ -34,17 +35,30 @@ pub(super) fn run(global: &Global, arguments: &Fetch) -> anyhow::Result<u8> {
     let mut recovery = Recovery::open(&host.config, &directory, arguments.plan.as_deref())?;
     let fetched = match recovery.fetch_local(request)? {
         Some(fetched) => fetched,
-        None => block_on(async { Ok(recovery.fetch(&host.config, request).await?) })?,
+        None => {
+            let fetch = async { Ok(recovery.fetch(&host.config, request).await) };
+            block_on(fetch)?.inspect_err(|error| {
+                if let FetchError::Damaged { suspects, .. } = error {
+                    record(&host, suspects);
+                }
+            })?
+        }
     };
     match fetched {
         Fetched::Placed { source, suspects } => {
             tracing::debug!("\"{name}\" comes from {source}");
             for suspect in &suspects {
-                tracing::warn!(
-                    "store \"{}\": {}; \"{name}\" was fetched from {source}",
-                    suspect.store,
-                    suspect.reason
-                );
+                let Suspect { store, reason, .. } = suspect;
+                tracing::warn!("store \"{store}\": {reason}; \"{name}\" was fetched from {source}");
+            }
+            record(&host, &suspects);
+            // What comes from staging is followed by what is staged.
+            if let WalFileName::Segment(name) = name
+                && source != Source::Staging
+                && recovery.go_on(&host.config, name)
+                && let Err(error) = wal_prefetch::start(global, arguments, name)
+            {
+                tracing::debug!("start the prefetcher: {error}");
             }
             Ok(0)
         }
@@ -65,5 +79,14 @@ pub(super) fn run(global: &Global, arguments: &Fetch) -> anyhow::Result<u8> {
             );
             Ok(NO)
         }
+    }
+}
+
+/// Notes damaged copies for repair. That the catalog cannot be written is no
+/// reason to end a recovery.
+pub(super) fn record(host: &Host, suspects: &[Suspect]) {
+    let catalog = Catalog::at(&host.config.catalog);
+    if let Err(error) = fetch::record(&catalog, suspects) {
+        tracing::warn!("note damaged copies in the catalog: {error}");
     }
 }

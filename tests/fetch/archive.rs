@@ -223,9 +223,12 @@ impl Archive {
     /// `walkeep wal fetch` with more arguments, in the data directory.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let config = self.path("walkeep.toml");
-        fs::write(&config, &self.config).expect("write the configuration");
-        let private = fs::Permissions::from_mode(0o600);
-        fs::set_permissions(&config, private).expect("chmod");
+        // Another thread's command may be reading it.
+        if fs::read_to_string(&config).ok().as_deref() != Some(&self.config) {
+            fs::write(&config, &self.config).expect("write the configuration");
+            let private = fs::Permissions::from_mode(0o600);
+            fs::set_permissions(&config, private).expect("chmod");
+        }
         let mut command = Command::new(env!("CARGO_BIN_EXE_walkeep"));
         command
             .arg("--config")

@@ -6,6 +6,7 @@
 )]
 
 mod absence;
+mod ahead;
 mod archive;
 mod ends;
 mod sources;

@@ -2,7 +2,10 @@
 
 use std::{fmt::Write, io, path::PathBuf};
 
-use super::answer::{Not, Source, Testimony};
+use super::{
+    Suspect,
+    answer::{Not, Source, Testimony},
+};
 use crate::{
     archive::plan::InvalidPlan,
     postgres::{SegmentName, SystemId, WalFileName, control::InvalidControl},
@@ -112,6 +115,8 @@ pub enum FetchError {
         name: WalFileName,
         /// Who has it, and what is wrong with it.
         reasons: String,
+        /// The copies in the stores.
+        suspects: Vec<Suspect>,
     },
     /// Somebody who might have it could not be asked.
     #[error("\"{name}\" could neither be fetched nor proved absent: {reasons}")]

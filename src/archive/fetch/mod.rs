@@ -12,24 +12,29 @@ mod generation;
 mod here;
 mod known;
 mod object;
+mod prefetch;
 mod recovery;
 mod speed;
 mod spool;
 mod survey;
+mod suspects;
+mod talk;
 mod verdict;
 
 use std::{path::Path, time::Duration};
 
 pub use answer::Source;
 pub use error::FetchError;
+pub use prefetch::{Prefetching, prefetch};
 pub use recovery::Recovery;
+pub use suspects::record;
 
 use crate::{
     archive::place::Place,
     config::Config,
     fs::Temporary,
     layout::{Format, Generation},
-    postgres::WalFileName,
+    postgres::{SegmentName, SegmentSize, WalFileName},
     store::StoreName,
 };
 use answer::{Not, Testimony};
@@ -90,13 +95,30 @@ pub struct Request<'a> {
 
 impl Recovery {
     /// Fetches the file from this host, if it is here: staging, spool. The
-    /// usual way of a recovery; a few milliseconds. `None`: ask the stores.
+    /// usual way of a recovery; a few milliseconds. Where the prefetcher has it
+    /// half, waits for it. `None`: ask the stores.
     pub fn fetch_local(&self, request: Request) -> Result<Option<Fetched>, FetchError> {
-        let here = self.fetch_here(request.name, request.to)?;
+        let Request { name, to } = request;
+        let mut here = self.fetch_here(name, to)?;
+        if let (Err(_), WalFileName::Segment(segment), Some(spool)) = (&here, name, &self.spool)
+            && talk::wait_for(spool, segment)
+        {
+            here = self.fetch_here(name, to)?;
+        }
         Ok(here.ok().map(|source| Fetched::Placed {
             source,
             suspects: Vec::new(),
         }))
+    }
+
+    /// Has the segments fetched ahead that follow `name`, which is in place
+    /// now. Returns whether a prefetcher has to be started for that.
+    pub fn go_on(&self, config: &Config, name: SegmentName) -> bool {
+        let Some(spool) = &self.spool else {
+            return false;
+        };
+        let wanted = config.fetch.prefetch > 0 && !self.ahead(name, 1).is_empty();
+        wanted && !talk::tell(spool, name) && !spool.is_locked()
     }
 
     /// Fetches the file from wherever it is. Inside a tokio runtime.
@@ -146,6 +168,7 @@ impl Recovery {
         testimony.extend(survey.testimony(&stores));
         if let Some((index, file)) = survey.found.take() {
             place(file, to)?;
+            self.learn_size(name, to);
             return Ok(Fetched::Placed {
                 source: Source::Store(stores[index].name.clone()),
                 suspects: self.suspects(&stores, name, &survey),
@@ -164,6 +187,7 @@ impl Recovery {
             Verdict::Damaged => Err(FetchError::Damaged {
                 name,
                 reasons: reasons(&testimony),
+                suspects: self.suspects(&stores, name, &survey),
             }),
             Verdict::Unknown => Err(FetchError::Unknown {
                 name,
@@ -190,14 +214,28 @@ impl Recovery {
         }
         let wanted = self.wanted(name);
         let bench = Bench::new(stores.len());
-        let ask =
-            async |place: &Place, heard: &Heard| receive(place, &wanted, to, &bench, heard).await;
+        let ask = async |place: &Place, heard: &Heard| {
+            receive(place, &wanted, to, &bench, &[heard]).await
+        };
         let survey = survey(stores, &order, patience, ask).await?;
         if let (Some(spool), Some(speeds)) = (&self.spool, &mut speeds) {
             speeds.learn(stores, &survey);
             spool.keep_speeds(speeds);
         }
         Ok(survey)
+    }
+
+    /// An archive without `cluster.json` tells the size of its segments by
+    /// them.
+    fn learn_size(&mut self, name: WalFileName, placed: &Path) {
+        if self.known.segment_size.is_none()
+            && let (WalFileName::Segment(_), Ok(placed)) = (name, std::fs::metadata(placed))
+        {
+            self.known.segment_size = SegmentSize::new(placed.len()).ok();
+            if let Some(spool) = &self.spool {
+                spool.keep_known(&self.known);
+            }
+        }
     }
 
     fn wanted(&self, name: WalFileName) -> Wanted {

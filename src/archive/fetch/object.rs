@@ -58,6 +58,11 @@ impl Bench {
             unpacking: Arc::new(Semaphore::new(2)),
         }
     }
+
+    /// There will be nothing to do for a while.
+    pub(super) fn rest(&self) {
+        self.pool.release();
+    }
 }
 
 /// Why an object did not become its file.
@@ -69,19 +74,20 @@ enum Flaw {
 }
 
 /// Asks one store for the file: downloads it, unpacks it into a temporary
-/// beside `to`, and verifies it.
+/// beside `to`, and verifies it. What comes is noted in each of `heard`.
 pub(super) async fn receive(
     place: &Place,
     wanted: &Wanted,
     to: &Path,
     bench: &Bench,
-    heard: &Heard,
+    heard: &[&Heard],
 ) -> Result<Answer<Temporary>, FetchError> {
+    let note = |bytes| heard.iter().for_each(|heard| heard.note(bytes));
     for format in Format::ALL {
         let key = place.key(wanted.generation, wanted.name, format);
         let mut receiver = Receiver::new(*wanted, to, bench);
         let sink = |piece: &[u8]| {
-            heard.note(piece.len());
+            note(piece.len());
             receiver.take(piece);
         };
         let info = match place.store.download(&key, sink).await {
@@ -89,7 +95,7 @@ pub(super) async fn receive(
             Ok(None) => continue,
             Ok(Some(info)) => info,
         };
-        heard.note(0);
+        note(0);
         return match receiver.finish(info).await {
             Ok(file) => Ok(Answer::Has(file)),
             Err(Flaw::Here(error)) => Err(error),
@@ -99,10 +105,10 @@ pub(super) async fn receive(
             }
         };
     }
-    heard.note(0);
+    note(0);
     let later = match wanted.name {
         WalFileName::Segment(name) if wanted.look_behind => {
-            match later_segment(place, wanted.generation, name, heard).await {
+            match later_segment(place, wanted.generation, name, note).await {
                 Ok(later) => later,
                 Err(error) => return Ok(Answer::Not(error.into())),
             }
@@ -117,7 +123,7 @@ async fn later_segment(
     place: &Place,
     generation: Generation,
     name: SegmentName,
-    heard: &Heard,
+    note: impl Fn(usize),
 ) -> Result<Option<SegmentName>, crate::store::StoreError> {
     let layout = &place.layout;
     let prefix = layout.timeline_prefix(generation, name.timeline);
@@ -126,7 +132,7 @@ async fn later_segment(
     let mut listing = place.store.list(&prefix, Some(&after));
     loop {
         let page = listing.next_page().await?;
-        heard.note(0);
+        note(0);
         if page.is_empty() {
             return Ok(None);
         }

@@ -52,7 +52,7 @@ impl Recovery {
         };
         let control = control_of(directory)?;
         let (mut known, is_ours) = Known::of(control, plan.as_ref(), marker)?;
-        let spool = open_spool(config, directory, &known);
+        let spool = open_spool(config, directory, &known, plan.as_ref());
         if let Some(spool) = &spool {
             spool.recall(&mut known);
         }
@@ -163,8 +163,13 @@ fn read_plan(path: &Path) -> Result<FetchPlan, FetchError> {
 }
 
 /// Without a spool every fetch goes to the stores itself: slower, and right.
-fn open_spool(config: &Config, directory: &Path, known: &Known) -> Option<Spool> {
-    match Spool::open(config, directory, known.system_id) {
+fn open_spool(
+    config: &Config,
+    directory: &Path,
+    known: &Known,
+    plan: Option<&FetchPlan>,
+) -> Option<Spool> {
+    match Spool::open(config, directory, known.system_id, plan) {
         Ok(spool) => Some(spool),
         Err(error) => {
             let path = config.fetch.spool.display();

@@ -10,8 +10,8 @@
 //! SPOOL/<who>/<boot>/known.json                the archive's generation, once it was asked for
 //! ```
 //!
-//! `<who>` stands for data directory, cluster and archive, so that another
-//! cluster's files are never met in it.
+//! `<who>` stands for data directory, cluster, plan and archive, so that
+//! another cluster's files are never met in it.
 
 use std::{
     fs::{File, OpenOptions},
@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{known::Known, speed::Speeds};
 use crate::{
+    archive::plan::FetchPlan,
     codec::Sha256,
     config::{Config, StoreSettings},
     fs,
@@ -55,10 +56,12 @@ impl Spool {
         config: &Config,
         directory: &Path,
         system_id: Option<SystemId>,
+        plan: Option<&FetchPlan>,
     ) -> io::Result<Self> {
         let boot = std::fs::read_to_string(BOOT_ID)?;
-        let who = who(directory, system_id, &config.stores);
-        let root = config.fetch.spool.join(who).join(boot.trim());
+        let who = who(directory, system_id, plan, &config.stores);
+        let root = std::path::absolute(&config.fetch.spool)?;
+        let root = root.join(who).join(boot.trim());
         fs::create_dir_all(&root, 0o700)?;
         Ok(Spool { root })
     }
@@ -192,11 +195,17 @@ impl Spool {
     }
 }
 
-/// A name for a data directory, a cluster and an archive.
-fn who(directory: &Path, system_id: Option<SystemId>, stores: &[StoreSettings]) -> String {
+/// A name for a data directory, a cluster, a plan and an archive.
+fn who(
+    directory: &Path,
+    system_id: Option<SystemId>,
+    plan: Option<&FetchPlan>,
+    stores: &[StoreSettings],
+) -> String {
     use std::os::unix::ffi::OsStrExt;
     let mut text = directory.as_os_str().as_bytes().to_vec();
     text.extend(format!("\0{:?}", system_id.map(|id| id.0)).bytes());
+    text.extend(plan.map(FetchPlan::to_json).unwrap_or_default());
     for store in stores {
         let place = match &store.location {
             Location::S3(s3) => format!("{} {}", s3.endpoint, s3.bucket),

@@ -59,6 +59,14 @@ impl Patience {
         }
     }
 
+    /// Each store is asked once, without a word.
+    pub(super) fn once() -> Self {
+        Patience {
+            aloud: false,
+            ..Patience::of(Duration::ZERO)
+        }
+    }
+
     fn is_over(&self) -> bool {
         Instant::now() >= self.until
     }
