@@ -28,6 +28,7 @@ pub(super) fn run(global: &Global, args: &Init) -> anyhow::Result<u8> {
     output::tell_file(&file);
     let config = load(global, &file)?;
     become_user(&config, &file)?;
+    warn_of_other_user(&config);
 
     let host = Host {
         config,
@@ -89,6 +90,22 @@ fn become_user(config: &Config, file: &ConfigFile) -> anyhow::Result<()> {
     let told = [(config_file::WROTE, "1")];
     let told = if file.written { &told[..] } else { &[] };
     Err(privileges::restart_as(user, told).into())
+}
+
+/// What another user makes here, PostgreSQL may not be allowed to write to.
+fn warn_of_other_user(config: &Config) {
+    use std::os::unix::fs::MetadataExt;
+    let data = config.cluster.data_directory.as_deref();
+    let owner = data.and_then(|data| std::fs::metadata(data).ok());
+    let Some(owner) = owner.map(|metadata| metadata.uid()) else {
+        return;
+    };
+    if owner != nix::unistd::geteuid().as_raw() {
+        tracing::warn!(
+            "this is not the user that PostgreSQL runs as: see that it may write to staging, or run \
+             `walkeep init` as root"
+        );
+    }
 }
 
 /// What `archive_command` must say so that it finds this configuration.
@@ -175,9 +192,17 @@ fn change(session: &mut Session, args: &Init, command: &str) -> anyhow::Result<C
         session.reload()?;
     }
     let after = Current::ask(session)?;
+    let wanted = settings::wanted(command, Some(&after));
+    // What --apply wrote hides an older line of postgresql.conf on purpose.
+    let is_wrong = |name: &str| {
+        let differs = |one: &Wanted| matches!(one.state, State::Differs { .. });
+        wanted.iter().any(|one| one.name == name && differs(one))
+    };
+    let mut leftovers = after.leftovers();
+    leftovers.retain(|left| managed.is_some() || is_wrong(&left.name));
     Ok(Change {
-        wanted: settings::wanted(command, Some(&after)),
-        leftovers: after.leftovers(),
+        wanted,
+        leftovers,
         managed,
         changed,
         refusal,

@@ -9,3 +9,4 @@
 pub mod host;
 pub mod postgres;
 pub mod s3;
+pub mod site;

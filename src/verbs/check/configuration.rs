@@ -25,11 +25,8 @@ pub(super) fn examine(config: &Config, findings: &mut Findings) {
         let Location::S3(settings) = &store.location else {
             continue;
         };
-        let credentials = &settings.credentials;
-        for secret in [&credentials.access_key_id, &credentials.secret_access_key] {
-            if let Secret::File(path) = secret {
-                secret_file(path, findings);
-            }
+        if let Secret::File(path) = &settings.credentials.secret_access_key {
+            secret_file(path, findings);
         }
         plain_http(&format!("store {}", store.name()), settings, findings);
     }

@@ -143,7 +143,7 @@ impl Outcome<'_> {
                 target.display()
             ),
             None if self.cluster.session.is_err() => {
-                writeln!(out, "\nStart PostgreSQL with these.")
+                writeln!(out, "\nStart PostgreSQL with these, or restart it.")
             }
             None => writeln!(
                 out,

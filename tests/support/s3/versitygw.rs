@@ -99,7 +99,9 @@ impl Process {
             .env("ROOT_ACCESS_KEY_ID", &server.access_key)
             .env("ROOT_SECRET_ACCESS_KEY", &server.secret_key);
         if self.options.users {
-            command.args(["--iam-dir", "iam", "--iam-cache-disable"]);
+            // A path from the root: the program changes its directory first.
+            command.arg("--iam-dir").arg(directory.join("iam"));
+            command.arg("--iam-cache-disable");
         }
         command.arg("posix");
         if let Some(versions) = &server.versions {
