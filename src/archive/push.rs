@@ -119,11 +119,35 @@ pub fn push(staging: &Staging, path: &Path, max_size: u64) -> Result<Pushed, Pus
     inspect(&source, name, &staging.owner())
         .map_err(|refusal| PushError::Refused { name, refusal })?;
 
+    loop {
+        match place(staging, name, &source, path, max_size)? {
+            Some(pushed) => return Ok(pushed),
+            // It was shipped, or pushed by another, while we looked: look again.
+            None => continue,
+        }
+    }
+}
+
+/// One look at what is there under the name. `None`: it changed meanwhile.
+fn place(
+    staging: &Staging,
+    name: WalFileName,
+    source: &File,
+    path: &Path,
+    max_size: u64,
+) -> Result<Option<Pushed>, PushError> {
+    let open = |action| {
+        move |source| PushError::Source {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    };
     let receipt = staging.receipts().find(name);
     if let Some(archived) = receipt.map_err(StagingError::io("read receipts of", staging.root()))? {
-        let pushed = digest(&source).map_err(open("read"))?;
+        let pushed = digest(source).map_err(open("read"))?;
         return if pushed == archived {
-            Ok(Pushed::AlreadyShipped)
+            Ok(Some(Pushed::AlreadyShipped))
         } else {
             Err(PushError::SplitBrain {
                 name,
@@ -134,32 +158,35 @@ pub fn push(staging: &Staging, path: &Path, max_size: u64) -> Result<Pushed, Pus
     }
 
     let mut quarantined = None;
-    loop {
-        if let Some(earlier) = staging.file(name)? {
-            let same = fs::same_bytes(&earlier, &source);
-            if same.map_err(open("compare with the staged file"))? {
-                let made_durable = fs::sync_file(&staging.path(name));
-                made_durable.map_err(StagingError::io("fsync", &staging.path(name)))?;
-                return Ok(Pushed::AlreadyStaged);
-            }
-            if inspect(&earlier, name, &staging.owner()).is_ok() {
-                let archived = digest(&earlier).map_err(open("read the staged copy of"))?;
-                let pushed = digest(&source).map_err(open("read"))?;
-                return Err(PushError::SplitBrain {
-                    name,
-                    archived,
-                    pushed,
-                });
-            }
-            quarantined = Some(staging.quarantine(name)?);
+    if let Some(earlier) = staging.file(name)? {
+        let same = fs::same_bytes(&earlier, source);
+        if same.map_err(open("compare with the staged file"))? {
+            return match fs::sync_file(&staging.path(name)) {
+                Ok(()) => Ok(Some(Pushed::AlreadyStaged)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(StagingError::io("fsync", &staging.path(name))(error).into()),
+            };
         }
-        match stage(staging, name, &source, max_size) {
-            // Another push of the same name won the race: look at its file.
-            Err(PushError::Staging(StagingError::Io { source, .. }))
-                if source.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-            Ok(()) => return Ok(Pushed::Staged { quarantined }),
+        if inspect(&earlier, name, &staging.owner()).is_ok() {
+            let archived = digest(&earlier).map_err(open("read the staged copy of"))?;
+            let pushed = digest(source).map_err(open("read"))?;
+            return Err(PushError::SplitBrain {
+                name,
+                archived,
+                pushed,
+            });
         }
+        quarantined = Some(staging.quarantine(name)?);
+    }
+    match stage(staging, name, source, max_size) {
+        Ok(()) => Ok(Some(Pushed::Staged { quarantined })),
+        // Another push of the same name won the race: look at its file.
+        Err(PushError::Staging(StagingError::Io { source, .. }))
+            if source.kind() == io::ErrorKind::AlreadyExists =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

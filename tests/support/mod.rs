@@ -6,6 +6,7 @@
     reason = "what a test writes need not survive a power cut"
 )]
 
+pub mod archive;
 pub mod host;
 pub mod postgres;
 pub mod s3;

@@ -5,7 +5,8 @@
 //! own pace. A body is kept until every lane that is in step has taken it. A
 //! lane that keeps the others waiting for memory falls out of step: nothing is
 //! kept for it any more, and it compresses for itself what it gets to later.
-//! So one cloud's outage costs the others a moment, once.
+//! What it has in its hands is bounded by its share. So one cloud's outage
+//! costs the others a moment, once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,6 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The budget is counted in these; a semaphore's permits are 32 bits.
 const UNIT: u64 = 64 << 10;
 
+/// A lane's share is at least this, in bytes: two segments of 16 MiB that
+/// cannot be compressed, so that there is one to pack while one is sent.
+const LEAST_SHARE: u64 = 33 << 20;
+
 /// A lane's number.
 pub(super) type LaneId = usize;
 
@@ -33,6 +38,10 @@ pub(super) struct Bodies {
     /// Memory that bodies may take, in [`UNIT`]s.
     budget: Arc<Semaphore>,
     whole: u32,
+    /// Of that, what each lane may have in its hands: a store that hangs with
+    /// many files under way must leave memory for the others.
+    shares: Vec<Arc<Semaphore>>,
+    share: u32,
     shelf: Mutex<Shelf>,
 }
 
@@ -49,10 +58,22 @@ struct Body {
 }
 
 /// A packed file and its share of the budget, given back with the last user.
-pub(super) struct Held {
-    /// The object.
-    pub(super) packed: Packed,
+struct Held {
+    packed: Packed,
     _memory: OwnedSemaphorePermit,
+}
+
+/// A body in a lane's hands.
+pub(super) struct Taken {
+    held: Arc<Held>,
+    _share: OwnedSemaphorePermit,
+}
+
+impl Taken {
+    /// The object.
+    pub(super) fn packed(&self) -> &Packed {
+        &self.held.packed
+    }
 }
 
 impl Bodies {
@@ -63,17 +84,43 @@ impl Bodies {
             bodies: BTreeMap::new(),
             in_step: (0..lanes).collect(),
         };
+        let each = whole / u32::try_from(lanes).unwrap_or(u32::MAX).max(1);
+        let share = each.max(units(LEAST_SHARE));
+        let shares = (0..lanes).map(|_| Arc::new(Semaphore::new(share as usize)));
         Bodies {
             packer,
             budget: Arc::new(Semaphore::new(whole as usize)),
             whole,
+            shares: shares.collect(),
+            share,
             shelf: Mutex::new(shelf),
         }
     }
 
     /// The object of `file`, for the lane `lane`: packed now, or shared.
-    /// `wanted_by` are the lanes that this file has still to go to.
+    /// `wanted_by` are the lanes that this file has still to go to. Waits until
+    /// the lane's share has room for it.
     pub(super) async fn take(
+        &self,
+        file: &Staged,
+        lane: LaneId,
+        wanted_by: &BTreeSet<LaneId>,
+    ) -> Result<Taken, PackError> {
+        let wanted = units(self.packer.memory(file)).min(self.share);
+        let share = Arc::clone(&self.shares[lane]).acquire_many_owned(wanted);
+        // The semaphore is never closed.
+        let Ok(mut share) = share.await else {
+            return std::future::pending().await;
+        };
+        let held = self.hold(file, lane, wanted_by).await?;
+        keep_only(&mut share, held.packed.memory());
+        Ok(Taken {
+            held,
+            _share: share,
+        })
+    }
+
+    async fn hold(
         &self,
         file: &Staged,
         lane: LaneId,
@@ -127,11 +174,7 @@ impl Bodies {
     async fn pack(&self, file: &Staged, lane: LaneId) -> Result<Arc<Held>, PackError> {
         let mut memory = self.memory(self.packer.memory(file), lane).await;
         let packed = self.packer.pack(file).await?;
-        // What compression saved goes back.
-        let spare = memory
-            .num_permits()
-            .saturating_sub(units(packed.memory()) as usize);
-        drop(memory.split(spare));
+        keep_only(&mut memory, packed.memory());
         Ok(Arc::new(Held {
             packed,
             _memory: memory,
@@ -181,6 +224,12 @@ impl Shelf {
             self.drop_lane(lane);
         }
     }
+}
+
+/// What compression saved goes back.
+fn keep_only(permit: &mut OwnedSemaphorePermit, bytes: u64) {
+    let spare = permit.num_permits().saturating_sub(units(bytes) as usize);
+    drop(permit.split(spare));
 }
 
 fn units(bytes: u64) -> u32 {

@@ -1,16 +1,14 @@
 //! One store's way through the staged files: its own pace, its own failures.
 
-use std::sync::Arc;
-
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc::Sender;
 
 use super::{
-    Job, Pass,
-    bodies::{Held, LaneId},
-    deliver::deliver,
+    Goal, Job, Pass,
+    bodies::{LaneId, Taken},
+    deliver::{Delivered, deliver},
     ledger::News,
-    owed,
+    owed::{self, Paid},
     pack::PackError,
 };
 use crate::{archive::place::Place, store::StoreError};
@@ -37,7 +35,8 @@ impl Lane<'_> {
         let sent = self.send_all(jobs).await;
         self.pass.bodies.leave(self.id);
         let ended = match sent {
-            Ok(()) => self.pay_debts().await,
+            // A push waits for its own file, not for what is owed.
+            Ok(()) if self.pass.goal == Goal::Everything => self.pay_debts().await,
             stopped => stopped,
         };
         if let Err(Stop::Store(error)) = ended {
@@ -65,18 +64,18 @@ impl Lane<'_> {
 
     async fn send(&self, job: &Job) -> Result<(), Stop> {
         let name = job.file.name;
-        let held = match self
+        let taken = match self
             .pass
             .bodies
             .take(&job.file, self.id, &job.needed_by)
             .await
         {
-            Ok(held) => held,
+            Ok(taken) => taken,
             // Another process has shipped it: that is as good.
-            Err(PackError::Gone) => return Ok(()),
+            Err(PackError::Gone) => return self.tell(News::Gone { name }).await,
             Err(error) => return self.tell(News::Unpacked { name, error }).await,
         };
-        let staged = held.packed.facts.raw_sha256;
+        let staged = taken.packed().facts.raw_sha256;
         if let Some(recorded) = job.recorded.filter(|recorded| *recorded != staged) {
             return self
                 .tell(News::OtherBytes {
@@ -86,8 +85,8 @@ impl Lane<'_> {
                 })
                 .await;
         }
-        let delivered = self.deliver(job, &held).await;
-        let facts = held.packed.facts.clone();
+        let delivered = self.deliver(job, &taken).await;
+        let facts = taken.packed().facts.clone();
         let lane = self.id;
         match delivered {
             Ok(delivered) => {
@@ -112,12 +111,8 @@ impl Lane<'_> {
         }
     }
 
-    async fn deliver(
-        &self,
-        job: &Job,
-        held: &Arc<Held>,
-    ) -> Result<super::deliver::Delivered, StoreError> {
-        let packed = &held.packed;
+    async fn deliver(&self, job: &Job, taken: &Taken) -> Result<Delivered, StoreError> {
+        let packed = taken.packed();
         self.pass.pace.wait(packed.body.length).await;
         let generation = self.pass.shipping.staging.marker().generation;
         let key = self.place.key(generation, job.file.name, packed.format);
@@ -133,7 +128,7 @@ impl Lane<'_> {
         };
         for record in debts {
             match owed::pay(self.pass, self.place, &record).await {
-                Ok(Some(delivered)) => {
+                Ok(Paid::Delivered(delivered)) => {
                     let (lane, name) = (self.id, record.name);
                     let facts = owed::facts(&record);
                     self.tell(News::Delivered {
@@ -144,8 +139,10 @@ impl Lane<'_> {
                     })
                     .await?;
                 }
-                // No store that has it can be asked now: it stays owed.
-                Ok(None) => {}
+                Ok(Paid::Unpaid(reason)) => {
+                    let (lane, name) = (self.id, record.name);
+                    self.tell(News::Unpaid { name, lane, reason }).await?;
+                }
                 Err(error) if error.concerns_whole_store() => return Err(Stop::Store(error)),
                 Err(error) => {
                     let (lane, name) = (self.id, record.name);

@@ -1,10 +1,19 @@
 //! What came of each file, written down: object, then catalog, then receipt
 //! and unlink. One thread does it for all stores, many files at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod leave;
+mod news;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc::Receiver;
+
+pub(super) use news::News;
+use news::{Received, receive};
 
 use super::{
     Job, Report, ShipError, Shipping, bodies::LaneId, deliver::Delivered, pack::PackError,
@@ -14,46 +23,21 @@ use crate::{
     catalog::{CatalogError, EventKind, FileRecord, Joined, Replica, Writer},
     codec::{Facts, Sha256},
     postgres::WalFileName,
-    store::StoreError,
 };
+
+/// What a conflict names instead of a store where the staged file is the
+/// other one.
+pub(super) const STAGING: &str = "staging";
 
 /// How many news are written down in one transaction.
 const BATCH: usize = 64;
-
-/// What a lane has to say.
-pub(super) enum News {
-    /// A store answered for a file.
-    Delivered {
-        name: WalFileName,
-        lane: LaneId,
-        facts: Facts,
-        delivered: Delivered,
-    },
-    /// A store did not take this file; others it may.
-    FileFailed {
-        name: WalFileName,
-        lane: LaneId,
-        facts: Facts,
-        error: StoreError,
-    },
-    /// A store takes nothing for now.
-    StoreFailed { lane: LaneId, error: StoreError },
-    /// The staged file has become no object.
-    Unpacked { name: WalFileName, error: PackError },
-    /// The staged file is not the one that was archived under its name.
-    OtherBytes {
-        name: WalFileName,
-        recorded: Sha256,
-        staged: Sha256,
-    },
-    /// The catalog could not be asked.
-    CatalogFailed(CatalogError),
-}
 
 /// The state of one pass.
 pub(super) struct Ledger {
     shipping: Shipping,
     files: BTreeMap<WalFileName, Entry>,
+    /// Whose stores take nothing for now.
+    away: BTreeSet<LaneId>,
     /// In how many stores each file must be for the pass to end.
     enough: Option<usize>,
     /// What waits in staging, in bytes on its disk.
@@ -64,7 +48,16 @@ pub(super) struct Ledger {
 struct Entry {
     staged: Staged,
     stored_in: BTreeSet<LaneId>,
+    /// Of the staged file, once this pass has read it.
     digest: Option<Sha256>,
+    /// Of the file that the catalog has under its name.
+    recorded: Option<Sha256>,
+    /// Since when so many stores hold it that it may be owed to the others.
+    enough_since: Option<Instant>,
+    /// Whose stores did not take it in this pass.
+    failed_in: BTreeSet<LaneId>,
+    /// Whose stores held something else when they were last asked.
+    disputed_by: BTreeSet<LaneId>,
     /// Somebody has to look before it may leave staging.
     held_back: bool,
 }
@@ -72,14 +65,20 @@ struct Entry {
 impl Ledger {
     pub(super) fn new(shipping: Shipping, jobs: &[Job], enough: Option<usize>) -> Self {
         let all: BTreeSet<LaneId> = (0..shipping.places.len()).collect();
+        let copies = |stored: usize| stored > 0 && stored >= shipping.min_copies;
         let entry = |job: &Job| Entry {
             staged: job.file.clone(),
             stored_in: all.difference(&job.needed_by).copied().collect(),
-            digest: job.recorded,
+            enough_since: copies(all.len() - job.needed_by.len()).then(Instant::now),
+            failed_in: BTreeSet::new(),
+            digest: None,
+            recorded: job.recorded,
+            disputed_by: job.disputed_by.clone(),
             held_back: false,
         };
         Ledger {
             files: jobs.iter().map(|job| (job.file.name, entry(job))).collect(),
+            away: BTreeSet::new(),
             shipping,
             enough,
             waiting: jobs.iter().map(|job| job.file.allocated).sum(),
@@ -90,17 +89,21 @@ impl Ledger {
     /// Writes down what comes until every lane has ended, or there is enough.
     pub(super) fn keep(mut self, mut news: Receiver<News>) -> Result<Report, ShipError> {
         let mut batch = Vec::with_capacity(BATCH);
-        while let Some(first) = news.blocking_recv() {
-            batch.push(first);
+        // There may be enough before anything is sent: a push that is repeated
+        // must not wait for the store that was down the first time.
+        while !self.has_enough() {
+            match receive(&mut news) {
+                Received::News(first) => batch.push(first),
+                Received::Nothing if self.waiting <= self.shipping.high_water => continue,
+                Received::Nothing => {}
+                Received::End => break,
+            }
             while batch.len() < BATCH
                 && let Ok(next) = news.try_recv()
             {
                 batch.push(next);
             }
             self.settle(std::mem::take(&mut batch))?;
-            if self.has_enough() {
-                break;
-            }
         }
         self.report.waiting = self.files.len() as u64;
         self.report.waiting_bytes = self.waiting;
@@ -116,7 +119,10 @@ impl Ledger {
         self.enough.is_some_and(held)
     }
 
-    fn settle(&mut self, batch: Vec<News>) -> Result<(), ShipError> {
+    fn settle(&mut self, mut batch: Vec<News>) -> Result<(), ShipError> {
+        self.note_absence(&batch);
+        // Outside of the transaction: it can take long.
+        batch.extend(self.read_unread()?);
         let catalog = self.shipping.catalog.clone();
         let mut refused = None;
         catalog.write(|writer| {
@@ -170,6 +176,18 @@ impl Ledger {
                 writer.update_store(&store, |facts| facts.fail(now, error.to_string()))?;
                 self.report.problems.push(error.to_string());
             }
+            News::Unpaid { name, lane, reason } => {
+                let store = self.store(lane);
+                let problem = format!("\"{name}\" is owed to \"{store}\": {reason}");
+                tracing::warn!("{problem}");
+                writer.update(self.generation(), name, |replicas| {
+                    if let Some(replica) = replicas.get_mut(&store) {
+                        replica.fail(now, reason);
+                    }
+                })?;
+                self.report.problems.push(problem);
+            }
+            News::Gone { name } => self.forget(name),
             News::Unpacked {
                 name,
                 error: PackError::Refused(refusal),
@@ -197,7 +215,7 @@ impl Ledger {
                 recorded,
                 staged,
             } => {
-                self.clash(writer, name, "staging", recorded, staged)?;
+                self.clash(writer, name, STAGING, recorded, staged)?;
             }
             News::CatalogFailed(error) => return Ok(Err(error.into())),
         }
@@ -217,7 +235,17 @@ impl Ledger {
         let object = match delivered {
             Delivered::Stored(object) => object,
             Delivered::Conflict { found } => {
-                writer.merge(&self.record(name, facts))?;
+                let mut record = self.record(name, facts);
+                // What is owed stays owed, so that it is tried again once
+                // somebody has looked; what is staged is tried again anyway.
+                if self.files.contains_key(&name) {
+                    let conflict = Replica::Conflict {
+                        raw_sha256: found,
+                        found: now,
+                    };
+                    record = record.with(store.clone(), conflict);
+                }
+                writer.merge(&record)?;
                 return self.clash(writer, name, &store, facts.raw_sha256, found);
             }
             Delivered::Damaged { reason, object } => {
@@ -244,18 +272,31 @@ impl Ledger {
         {
             return self.clash(writer, name, &store, recorded, offered);
         }
-        writer.resolve(
-            &EventKind::Refused {
+        let (expected, found) = (facts.raw_sha256, facts.raw_sha256);
+        for ended in [
+            EventKind::Refused {
                 file: name.to_string(),
                 reason: String::new(),
-            }
-            .id(),
-        )?;
+            },
+            EventKind::Conflict {
+                generation: self.generation(),
+                name,
+                store: store.clone(),
+                expected,
+                found,
+            },
+        ] {
+            writer.resolve(&ended.id())?;
+        }
         let totals = self.report.stores.entry(store).or_default();
         totals.files += 1;
         totals.stored_bytes += object.stored_size;
         if let Some(entry) = self.files.get_mut(&name) {
             entry.stored_in.insert(lane);
+            entry.disputed_by.remove(&lane);
+            if entry.stored_in.len() >= self.shipping.min_copies {
+                entry.enough_since.get_or_insert_with(Instant::now);
+            }
             entry.digest = Some(facts.raw_sha256);
         }
         Ok(())
@@ -279,99 +320,46 @@ impl Ledger {
             found,
         };
         writer.raise(event, Timestamp::now())?;
-        let holder = if store == "staging" {
+        let holder = if store == STAGING {
             store.to_owned()
         } else {
             format!("store \"{store}\"")
         };
-        self.hold_back(
+        let stays = if self.files.contains_key(&name) {
+            ", and the staged file stays"
+        } else {
+            ""
+        };
+        let is_new = self.hold_back(
             name,
             format!(
                 "split brain: \"{name}\" has SHA-256 {expected}, but {holder} has other bytes \
-                 under that name ({found}); nothing was overwritten, and the staged file stays. \
-                 Find out which server should write to this archive"
+                 under that name ({found}); nothing was overwritten{stays}. Find out which \
+                 server should write to this archive"
             ),
         );
-        self.report.conflicts += 1;
+        self.report.conflicts += u64::from(is_new);
         Ok(())
     }
 
-    fn hold_back(&mut self, name: WalFileName, problem: String) {
-        if let Some(entry) = self.files.get_mut(&name) {
-            // Each store's lane may have met the same.
-            if std::mem::replace(&mut entry.held_back, true) {
-                return;
-            }
+    /// Keeps the file staged and says why, once: each store's lane may meet
+    /// the same.
+    fn hold_back(&mut self, name: WalFileName, problem: String) -> bool {
+        if let Some(entry) = self.files.get_mut(&name)
+            && std::mem::replace(&mut entry.held_back, true)
+        {
+            return false;
         }
         tracing::error!("{problem}");
         self.report.problems.push(problem);
+        true
     }
 
-    /// Above the high-water mark, what enough stores hold may leave staging:
-    /// the others are owed it.
-    fn owe(&mut self, writer: &mut Writer<'_>) -> Result<(), CatalogError> {
-        let (all, now) = (self.shipping.places.len(), Timestamp::now());
-        let generation = self.generation();
-        let mut waiting = self.waiting;
-        for (name, entry) in &mut self.files {
-            let stores = entry.stored_in.len();
-            if entry.held_back || entry.digest.is_none() || stores == 0 {
-                continue;
-            }
-            if stores == all {
-                waiting = waiting.saturating_sub(entry.staged.allocated);
-                continue;
-            }
-            if waiting <= self.shipping.high_water || stores < self.shipping.min_copies {
-                continue;
-            }
-            let missing = (0..all).filter(|lane| !entry.stored_in.contains(lane));
-            let missing: Vec<String> = missing
-                .map(|lane| self.shipping.places[lane].name().to_string())
-                .collect();
-            writer.update(generation, *name, |replicas| {
-                for store in &missing {
-                    let replica = replicas.entry(store.clone()).or_insert(Replica::PENDING);
-                    if let Replica::Pending { failures } = replica {
-                        let failures = failures.take();
-                        *replica = Replica::Owed {
-                            since: now,
-                            failures,
-                        };
-                    }
-                }
-            })?;
-            waiting = waiting.saturating_sub(entry.staged.allocated);
-            // From here on it counts as if they all had it.
-            entry.stored_in = (0..all).collect();
-            self.report.owed += 1;
-            let stores = missing.join("\", \"");
-            tracing::warn!(
-                "staging is above its high-water mark: \"{name}\" leaves it, owed to \"{stores}\""
-            );
+    /// The file is not ours to ship any more.
+    fn forget(&mut self, name: WalFileName) {
+        if let Some(entry) = self.files.remove(&name) {
+            self.waiting = self.waiting.saturating_sub(entry.staged.allocated);
         }
-        Ok(())
-    }
-
-    /// Lets go of what every store holds, or is owed by the others.
-    fn release(&mut self) -> Result<(), ShipError> {
-        let all = self.shipping.places.len();
-        let done = |entry: &Entry| !entry.held_back && entry.stored_in.len() == all;
-        let done: Vec<(WalFileName, Sha256)> = self
-            .files
-            .iter()
-            .filter(|(_, entry)| done(entry))
-            .filter_map(|(name, entry)| Some((*name, entry.digest?)))
-            .collect();
-        self.shipping.staging.release(&done)?;
-        for (name, _) in &done {
-            if let Some(entry) = self.files.remove(name) {
-                self.waiting = self.waiting.saturating_sub(entry.staged.allocated);
-                self.report.files += 1;
-                self.report.raw_bytes += entry.staged.size;
-            }
-        }
-        Ok(())
     }
 
     /// The file's record, in which every store is still to get it.

@@ -29,7 +29,7 @@ use super::{
     staging::{Staged, Staging, StagingError},
 };
 use crate::{
-    catalog::{Catalog, CatalogError, State},
+    catalog::{Catalog, CatalogError, EventKind, Replica, State},
     codec::{BufferPool, Encoder, Sha256},
     postgres::WalFileName,
 };
@@ -129,12 +129,15 @@ pub enum ShipError {
 struct Job {
     file: Staged,
     needed_by: BTreeSet<LaneId>,
+    /// Of these, the ones whose store was found to hold something else.
+    disputed_by: BTreeSet<LaneId>,
     /// The raw SHA-256 that the catalog has under its name.
     recorded: Option<Sha256>,
 }
 
 /// What the lanes of one pass share.
 struct Pass {
+    goal: Goal,
     shipping: Shipping,
     bodies: Bodies,
     pace: Pace,
@@ -158,6 +161,7 @@ pub async fn ship(shipping: &Shipping, goal: Goal) -> Result<Report, ShipError> 
         threads: if jobs.len() > 1 { 1 } else { 2 },
     };
     let pass = Pass {
+        goal,
         shipping: shipping.clone(),
         bodies: Bodies::new(packer, lanes, MEMORY),
         pace: Pace::new(shipping.rate_limit),
@@ -196,22 +200,26 @@ fn jobs(shipping: &Shipping, only: Option<WalFileName>) -> Result<Vec<Job>, Ship
     let files: Vec<Staged> = files
         .filter(|file| only.is_none_or(|name| file.name == name))
         .collect();
+    if only.is_none() {
+        forget_removed(shipping, &files)?;
+    }
     let generation = staging.marker().generation;
     let jobs = shipping.catalog.read(|reader| {
         let mut jobs = Vec::with_capacity(files.len());
         for file in files {
             let record = reader.file(generation, file.name)?;
-            let lacks = |place: &Place| {
-                let replicas = record.as_ref().map(|record| &record.replicas);
-                let replica = replicas.and_then(|all| all.get(place.name().as_str()));
-                replica.is_none_or(|replica| replica.state() != State::Stored)
+            let state = |place: &Place| {
+                let replicas = &record.as_ref()?.replicas;
+                replicas.get(place.name().as_str()).map(Replica::state)
             };
-            let places = shipping.places.iter().enumerate();
-            let lacking = places
-                .filter(|(_, place)| lacks(place))
-                .map(|(lane, _)| lane);
+            let lanes = |chosen: fn(Option<State>) -> bool| {
+                let places = shipping.places.iter().enumerate();
+                let chosen = places.filter(|(_, place)| chosen(state(place)));
+                chosen.map(|(lane, _)| lane).collect()
+            };
             jobs.push(Job {
-                needed_by: lacking.collect(),
+                needed_by: lanes(|state| state != Some(State::Stored)),
+                disputed_by: lanes(|state| matches!(state, Some(State::Conflict | State::Suspect))),
                 recorded: record.as_ref().map(|record| record.raw_sha256),
                 file,
             });
@@ -234,4 +242,29 @@ fn jobs(shipping: &Shipping, only: Option<WalFileName>) -> Result<Vec<Job>, Ship
         }
     }
     Ok(open)
+}
+
+/// What was said about a staged file ends when somebody has taken the file
+/// away. (Were it another process's ship, that one would have said so too.)
+fn forget_removed(shipping: &Shipping, files: &[Staged]) -> Result<(), CatalogError> {
+    let is_staged = |file: &str| files.iter().any(|staged| staged.name.to_string() == file);
+    let ended: Vec<String> = shipping.catalog.read(|reader| {
+        let events = reader.events()?.into_iter();
+        let ended = events.filter(|event| match &event.kind {
+            EventKind::Refused { file, .. } => !is_staged(file),
+            EventKind::Conflict { name, store, .. } => {
+                store == ledger::STAGING && !is_staged(&name.to_string())
+            }
+        });
+        Ok(ended.map(|event| event.kind.id()).collect())
+    })?;
+    if ended.is_empty() {
+        return Ok(());
+    }
+    shipping.catalog.write(|writer| {
+        for id in &ended {
+            writer.resolve(id)?;
+        }
+        Ok(())
+    })
 }

@@ -55,13 +55,21 @@ pub(super) fn facts(record: &FileRecord) -> Facts {
     }
 }
 
-/// Copies one file into `place` from the first store that has it whole;
-/// `None` where none can give it now.
+/// What came of a debt.
+pub(super) enum Paid {
+    /// The store answered for it.
+    Delivered(Delivered),
+    /// No store that has it could give it: it stays owed, and this is why.
+    Unpaid(String),
+}
+
+/// Copies one file into `place` from the first store that has it whole.
 pub(super) async fn pay(
     pass: &Pass,
     place: &Place,
     record: &FileRecord,
-) -> Result<Option<Delivered>, StoreError> {
+) -> Result<Paid, StoreError> {
+    let mut reasons = vec!["no other store can give it".to_owned()];
     for source in &pass.shipping.places {
         let held = record
             .replicas
@@ -71,16 +79,13 @@ pub(super) async fn pay(
             continue;
         };
         match copy(pass, source, place, record, object).await {
-            Ok(delivered) => return Ok(Some(delivered)),
+            Ok(delivered) => return Ok(Paid::Delivered(delivered)),
             Err(CopyError::Target(error)) => return Err(error),
-            Err(error) => tracing::warn!(
-                "\"{}\" is owed to \"{}\": {error}",
-                record.name,
-                place.name()
-            ),
+            Err(CopyError::Spool(error)) => reasons.push(format!("write a spool file: {error}")),
+            Err(error) => reasons.push(error.to_string()),
         }
     }
-    Ok(None)
+    Ok(Paid::Unpaid(reasons.join("; ")))
 }
 
 /// Why a copy failed.

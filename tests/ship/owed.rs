@@ -1,0 +1,187 @@
+//! Above the high-water mark: what one store has may leave staging, and is
+//! owed to the other.
+
+use std::{fs, time::Duration};
+
+use walkeep::codec::Sha256;
+
+use crate::{
+    InClouds, problems,
+    support::{
+        archive::{MIB, files_in, gunzip, put, segment},
+        host::wait_until,
+    },
+};
+
+/// Anything that waits is too much.
+const NO_ROOM: &str = "high_water = \"0%\"";
+
+#[test]
+fn released_early_it_is_owed_and_copied_from_store_to_store_later() {
+    let it = InClouds::new(&["a", "b"]);
+    it.configure(NO_ROOM);
+    let files = it.archive.stage_many(6, 50_000);
+    it.server("b").stop();
+    let (code, report) = it.archive.ship();
+    assert_eq!(code, 1, "{report}");
+    assert_eq!(
+        (&report["owed"], &report["waiting"]),
+        (&6.into(), &0.into()),
+        "{report}"
+    );
+    assert!(it.archive.waiting().is_empty());
+    for (name, bytes) in &files {
+        assert_eq!(it.archive.state(name, "a"), "stored");
+        assert_eq!(it.archive.state(name, "b"), "owed");
+        assert_eq!(it.archive.receipt(name), Some(Sha256::of(bytes)));
+    }
+    // Still away.
+    assert_eq!(it.archive.run(&["ship"]).code, 1);
+    it.server("b").restart();
+    let (code, report) = it.archive.ship();
+    assert_eq!(
+        (code, &report["stores"]["b"]["files"]),
+        (0, &6.into()),
+        "{report}"
+    );
+    it.assert_complete(&files);
+}
+
+/// Above the mark, too: a store that is a moment behind is not away.
+#[test]
+fn nothing_is_owed_to_a_store_that_works() {
+    let it = InClouds::new(&["a", "b"]);
+    it.configure(NO_ROOM);
+    let files = it.archive.stage_many(20, 300_000);
+    let (code, report) = it.archive.ship();
+    assert_eq!((code, &report["owed"]), (0, &0.into()), "{report}");
+    it.assert_complete(&files);
+}
+
+/// It takes connections and answers nothing, which is noticed late.
+#[test]
+fn a_store_that_hangs_does_not_keep_staging_full() {
+    let it = InClouds::new(&["a", "b"]);
+    it.configure(NO_ROOM);
+    let files = it.archive.stage_many(5, 50_000);
+    it.server("b").pause();
+    let mut ship = it.archive.start_ship();
+    wait_until("staging is empty", Duration::from_secs(25), || {
+        it.archive.waiting().is_empty()
+    });
+    ship.kill();
+    it.server("b").resume();
+    for name in files.keys() {
+        assert_eq!(it.archive.state(name, "b"), "owed");
+    }
+    it.archive.ship_well();
+    it.assert_complete(&files);
+}
+
+#[test]
+fn what_was_sent_in_an_earlier_pass_is_released_once_there_is_no_room() {
+    let it = InClouds::new(&["a", "b"]);
+    let files = it.archive.stage_many(4, 50_000);
+    it.server("b").stop();
+    it.archive.ship();
+    assert_eq!(it.archive.waiting().len(), 4, "there is room");
+    it.configure(NO_ROOM);
+    let (_, report) = it.archive.ship();
+    assert_eq!(report["owed"], 4, "{report}");
+    assert!(it.archive.waiting().is_empty());
+    it.server("b").restart();
+    it.archive.ship_well();
+    it.assert_complete(&files);
+}
+
+#[test]
+fn fewer_copies_than_asked_for_release_nothing() {
+    let it = InClouds::new(&["a", "b", "c"]);
+    it.configure(&format!("{NO_ROOM}\nmin_copies = 2"));
+    let files = it.archive.stage_many(3, 50_000);
+    it.server("b").stop();
+    it.server("c").stop();
+    assert_eq!(it.archive.ship().1["owed"], 0);
+    assert_eq!(it.archive.waiting().len(), 3);
+    it.server("b").restart();
+    assert_eq!(it.archive.ship().1["owed"], 3);
+    assert!(it.archive.waiting().is_empty());
+    it.server("c").restart();
+    it.archive.ship_well();
+    it.assert_complete(&files);
+}
+
+/// The catalog knows a file by that name, and "a" has it; but another one is
+/// staged. It is the only copy of its bytes.
+#[test]
+fn a_file_that_no_store_has_is_not_released_for_its_names_sake() {
+    let it = InClouds::new(&["a", "b"]);
+    let (name, archived) = crate::staged_one(&it.archive, 1);
+    it.server("b").stop();
+    it.archive.ship();
+    let other = segment(&name, MIB, 50_000, 2);
+    it.archive.stage(&name, &other);
+    it.configure(NO_ROOM);
+    for _ in 0..2 {
+        let (code, report) = it.archive.ship();
+        assert_eq!((code, &report["owed"]), (1, &0.into()), "{report}");
+        assert_eq!(report["conflicts"], 1, "{report}");
+        for digest in [Sha256::of(&archived), Sha256::of(&other)] {
+            assert!(problems(&report).contains(&digest.to_string()), "{report}");
+        }
+        assert_eq!(fs::read(it.archive.staged(&name)).unwrap(), other);
+        assert_eq!(it.archive.receipt(&name), None);
+        it.server("b").restart();
+    }
+    assert_eq!(gunzip(&it.object("a", &name)), archived);
+}
+
+/// Known to clash from an earlier pass, it is kept even before its store is
+/// asked again.
+#[test]
+fn a_file_in_conflict_is_not_released_early() {
+    let it = InClouds::new(&["a", "b"]);
+    let (name, bytes) = crate::staged_one(&it.archive, 1);
+    let other = segment(&name, MIB, 50_000, 2);
+    let object = it.object("b", &name);
+    fs::create_dir_all(object.parent().unwrap()).unwrap();
+    put(&object, &crate::support::archive::gzip(&other));
+    it.configure(NO_ROOM);
+    for _ in 0..2 {
+        it.archive.ship();
+        assert!(it.archive.staged(&name).exists());
+        assert_eq!(it.archive.state(&name, "b"), "conflict");
+        it.server("b").stop();
+    }
+    assert!(fs::read(it.archive.staged(&name)).unwrap() == bytes);
+    // Somebody looked, and took the other file away.
+    it.server("b").restart();
+    fs::remove_file(&object).unwrap();
+    it.archive.ship_well();
+    it.assert_complete(&[(name, bytes)].into());
+}
+
+#[test]
+fn a_damaged_source_is_not_copied() {
+    let it = InClouds::new(&["a", "b"]);
+    it.configure(NO_ROOM);
+    let files = it.archive.stage_many(2, 50_000);
+    it.server("b").stop();
+    it.archive.ship();
+    it.server("b").restart();
+    let name = files.keys().next().unwrap();
+    let object = it.object("a", name);
+    let whole = fs::read(&object).unwrap();
+    let mut damaged = whole.clone();
+    damaged[30_000] ^= 1;
+    put(&object, &damaged);
+    let ran = it.archive.run(&["ship"]);
+    assert!(ran.stderr.contains("is owed to \"b\""), "{}", ran.stderr);
+    assert_ne!(ran.code, 0, "something is still owed: {}", ran.stderr);
+    assert!(!it.holds("b", name));
+    assert_eq!(it.archive.state(name, "b"), "owed");
+    put(&object, &whole);
+    it.archive.ship_well();
+    it.assert_complete(&files);
+    assert!(files_in(&it.archive.staging().join("tmp")).is_empty());
+}
