@@ -3,7 +3,7 @@
 use super::file::{Store as Table, StoreType};
 use crate::{
     layout::Prefix,
-    store::{Credentials, Location, Profile, S3Settings, Secret, StoreName},
+    store::{Credentials, Location, Profile, S3Settings, Secret, StoreName, Timeouts},
 };
 
 /// A store, and where in it the archive lies.
@@ -126,6 +126,7 @@ fn settings(
         },
         ca_file: table.ca_file.take(),
         allow_http: std::mem::take(&mut table.allow_http),
+        timeouts: Timeouts::default(),
     })
 }
 

@@ -8,7 +8,7 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::unix::fs::FileExt,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use super::{
     error::StoreErrorKind as Kind,
-    object::{Body, ObjectInfo, Put},
+    object::{Body, ObjectInfo, Put, check_key, is_plain},
     retry::Failure,
     s3::Progress,
 };
@@ -121,16 +121,24 @@ impl Directory {
         progress: &mut Progress,
         sink: &mut (dyn FnMut(&[u8]) -> Result<(), Failure> + Send),
     ) -> Result<Option<ObjectInfo>, Failure> {
-        let Some(info) = self.head(key).await? else {
+        let key = key.to_owned();
+        let open = self.blocking(move |this| match open(&this.path(&key)?)? {
+            Some(file) => Ok(Some((described(&file, &key)?, Arc::new(file)))),
+            None => Ok(None),
+        });
+        // Once for all pieces: the name may be another file's in between.
+        let Some((info, file)) = open.await? else {
             return Ok(None);
         };
         while progress.received < info.size {
-            let piece = self
-                .get_range(key, progress.received, 8 * PIECE as u64)
-                .await?;
-            let piece = piece
-                .filter(|piece| !piece.is_empty())
-                .ok_or_else(|| Failure::new(Kind::Damaged, "the file shrinks while it is read"))?;
+            let (file, from) = (Arc::clone(&file), progress.received);
+            let rest = info.size - from;
+            let piece = self.blocking(move |_| {
+                let mut piece = vec![0; rest.min(8 * PIECE as u64) as usize];
+                file.read_exact_at(&mut piece, from)?;
+                Ok(piece)
+            });
+            let piece = piece.await?;
             sink(&piece)?;
             progress.received += piece.len() as u64;
         }
@@ -151,7 +159,10 @@ impl Directory {
             if !this.root.is_dir() {
                 return Err(no_root(&this.root));
             }
-            this.walk(base, &mut keys)?;
+            // No key begins with what would lead out of the root.
+            if base.is_empty() || is_plain(&base[..base.len() - 1]) {
+                this.walk(base, &mut keys)?;
+            }
             keys.retain(|key| {
                 key.starts_with(&prefix) && after.as_ref().is_none_or(|after| key > after)
             });
@@ -170,7 +181,7 @@ impl Directory {
     /// Collects the keys below `base`, which is empty or ends in `/`.
     fn walk(&self, base: &str, keys: &mut Vec<String>) -> Result<(), Failure> {
         let entries = match std::fs::read_dir(self.root.join(base)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if is_absence(&error) => return Ok(()),
             entries => entries?,
         };
         for entry in entries {
@@ -178,7 +189,11 @@ impl Directory {
             let Ok(name) = entry.file_name().into_string() else {
                 continue;
             };
-            let kind = entry.file_type()?;
+            // Of what a link leads to, as a GET of the key follows it too.
+            let kind = match std::fs::metadata(entry.path()) {
+                Err(error) if is_absence(&error) => continue,
+                metadata => metadata?,
+            };
             if kind.is_dir() && name != TEMPORARIES {
                 self.walk(&format!("{base}{name}/"), keys)?;
             } else if kind.is_file() {
@@ -193,9 +208,8 @@ impl Directory {
         self.blocking(move |this| {
             let path = this.path(&key)?;
             match std::fs::remove_file(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    describe(&path, &key).map(|_| ())
-                }
+                // A directory is no object, as for `head`.
+                Err(error) if is_absence(&error) || path.is_dir() => Ok(()),
                 Err(error) => Err(error.into()),
                 Ok(()) => Ok(fs::sync_dir(path.parent().unwrap_or(&this.root))?),
             }
@@ -205,20 +219,15 @@ impl Directory {
 
     /// Where the object called `key` is: below the root, whatever the key.
     fn path(&self, key: &str) -> Result<PathBuf, Failure> {
-        let below = Path::new(key);
-        let plain = below
-            .components()
-            .all(|part| matches!(part, Component::Normal(_)));
-        if key.is_empty() || !plain || key.contains("//") || key.ends_with('/') {
-            return Err(Failure::new(
-                Kind::Unexpected,
-                "the key cannot be a file's path",
-            ));
+        check_key(key)?;
+        if key.split('/').any(|part| part == TEMPORARIES) {
+            let detail = format!("\"{TEMPORARIES}\" is no part of a key");
+            return Err(Failure::new(Kind::Unexpected, detail));
         }
         if !self.root.is_dir() {
             return Err(no_root(&self.root));
         }
-        Ok(self.root.join(below))
+        Ok(self.root.join(key))
     }
 
     async fn blocking<T: Send + 'static>(
@@ -246,31 +255,35 @@ fn open(path: &Path) -> Result<Option<File>, Failure> {
     match File::open(path) {
         Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
         Ok(_) => Ok(None),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(None)
-        }
+        Err(error) if is_absence(&error) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
+fn is_absence(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
 fn describe(path: &Path, key: &str) -> Result<Option<ObjectInfo>, Failure> {
-    let Some(file) = open(path)? else {
-        return Ok(None);
-    };
+    match open(path)? {
+        Some(file) => described(&file, key).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn described(file: &File, key: &str) -> Result<ObjectInfo, Failure> {
     let metadata = file.metadata()?;
-    Ok(Some(ObjectInfo {
+    Ok(ObjectInfo {
         key: key.to_owned(),
         size: metadata.len(),
         md5: None,
         modified: Timestamp::try_from(metadata.modified()?).ok(),
         metadata: BTreeMap::new(),
         version: None,
-    }))
+    })
 }
 
 /// Writes the body, and checks the bytes as a bucket checks `Content-MD5`.

@@ -7,22 +7,24 @@
 mod credentials;
 mod directory;
 mod error;
+mod location;
 mod object;
 mod retry;
 mod s3;
 
-use std::{fmt, ops::Range, path::PathBuf, str::FromStr, sync::Arc};
+use std::{fmt, ops::Range, str::FromStr, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use credentials::{Credentials, Secret};
 pub use error::{Operation, StoreError, StoreErrorKind};
+pub use location::{Location, Profile, S3Settings, Timeouts};
 pub use object::{Body, ObjectInfo, Put};
 pub use retry::RetryPolicy;
 
 use directory::Directory;
-use retry::{Failure, retry};
+use retry::{Attempts, Failure};
 use s3::{Progress, S3};
 
 /// A store's name in the configuration: lower-case letters, digits and `-`.
@@ -72,47 +74,6 @@ impl fmt::Display for StoreName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// Where a store is.
-#[derive(Debug, Clone)]
-pub enum Location {
-    /// A bucket.
-    S3(S3Settings),
-    /// A directory that exists.
-    Directory(PathBuf),
-}
-
-/// A bucket, and how to reach it.
-#[derive(Debug, Clone)]
-pub struct S3Settings {
-    /// Whose S3 it is.
-    pub profile: Profile,
-    /// `https://…`; requests are path style.
-    pub endpoint: String,
-    /// The region in the signature.
-    pub region: String,
-    /// The bucket's name.
-    pub bucket: String,
-    /// Its key.
-    pub credentials: Credentials,
-    /// A PEM file with the only authority that is accepted, instead of
-    /// Mozilla's.
-    pub ca_file: Option<PathBuf>,
-    /// Whether plain http may go beyond loopback.
-    pub allow_http: bool,
-}
-
-/// Where providers differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Profile {
-    /// Cloudflare R2: creates by `If-None-Match`, keeps no versions.
-    R2,
-    /// Backblaze B2: keeps versions and hide markers; asked before a PUT.
-    B2,
-    /// Any other: asked before a PUT, `If-None-Match` besides; versions where
-    /// the server has them.
-    S3,
 }
 
 /// One store. Clones share connections.
@@ -172,19 +133,28 @@ impl Store {
     }
 
     /// Stores an object under a key that has none; one that is there is left
-    /// as it is, and described. Names of metadata are lower case; a directory
-    /// keeps none.
+    /// as it is, and described. Names of metadata are lower case, values
+    /// printable ASCII in single spaces; a directory keeps none.
     pub async fn put_new(
         &self,
         key: &str,
         body: &Body,
         metadata: &[(&str, String)],
     ) -> Result<Put, StoreError> {
-        let put = retry(&self.retry, async || match &self.backend {
-            Backend::S3(s3) => s3.put_new(key, body, metadata).await,
-            Backend::Directory(directory) => directory.put_new(key, body).await,
-        });
-        put.await.map_err(self.failed(Operation::Put, key))
+        let mut attempts = Attempts::new(&self.retry);
+        loop {
+            let put = match &self.backend {
+                Backend::S3(s3) => s3.put_new(key, body, metadata).await,
+                Backend::Directory(directory) => directory.put_new(key, body).await,
+            };
+            match put {
+                Ok(put) => return Ok(put),
+                Err(failure) => {
+                    self.again(&mut attempts, failure, Operation::Put, key)
+                        .await?
+                }
+            }
+        }
     }
 
     /// Stores an object whatever the key held: for the probe object of
@@ -196,20 +166,38 @@ impl Store {
         body: &Body,
         metadata: &[(&str, String)],
     ) -> Result<(), StoreError> {
-        let put = retry(&self.retry, async || match &self.backend {
-            Backend::S3(s3) => s3.replace(key, body, metadata).await,
-            Backend::Directory(directory) => directory.replace(key, body).await,
-        });
-        put.await.map_err(self.failed(Operation::Put, key))
+        let mut attempts = Attempts::new(&self.retry);
+        loop {
+            let put = match &self.backend {
+                Backend::S3(s3) => s3.replace(key, body, metadata).await,
+                Backend::Directory(directory) => directory.replace(key, body).await,
+            };
+            match put {
+                Ok(put) => return Ok(put),
+                Err(failure) => {
+                    self.again(&mut attempts, failure, Operation::Put, key)
+                        .await?
+                }
+            }
+        }
     }
 
     /// Describes an object. `None`: proved absent.
     pub async fn head(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {
-        let head = retry(&self.retry, async || match &self.backend {
-            Backend::S3(s3) => s3.head(key).await,
-            Backend::Directory(directory) => directory.head(key).await,
-        });
-        head.await.map_err(self.failed(Operation::Head, key))
+        let mut attempts = Attempts::new(&self.retry);
+        loop {
+            let head = match &self.backend {
+                Backend::S3(s3) => s3.head(key).await,
+                Backend::Directory(directory) => directory.head(key).await,
+            };
+            match head {
+                Ok(head) => return Ok(head),
+                Err(failure) => {
+                    self.again(&mut attempts, failure, Operation::Head, key)
+                        .await?
+                }
+            }
+        }
     }
 
     /// Reads a part of an object; shorter than `range` where the object ends
@@ -220,11 +208,20 @@ impl Store {
         range: Range<u64>,
     ) -> Result<Option<Bytes>, StoreError> {
         let (from, length) = (range.start, range.end.saturating_sub(range.start));
-        let get = retry(&self.retry, async || match &self.backend {
-            Backend::S3(s3) => s3.get_range(key, from, length).await,
-            Backend::Directory(directory) => directory.get_range(key, from, length).await,
-        });
-        get.await.map_err(self.failed(Operation::Get, key))
+        let mut attempts = Attempts::new(&self.retry);
+        loop {
+            let get = match &self.backend {
+                Backend::S3(s3) => s3.get_range(key, from, length).await,
+                Backend::Directory(directory) => directory.get_range(key, from, length).await,
+            };
+            match get {
+                Ok(get) => return Ok(get),
+                Err(failure) => {
+                    self.again(&mut attempts, failure, Operation::Get, key)
+                        .await?
+                }
+            }
+        }
     }
 
     /// Reads a whole object into `sink`, piece by piece, each byte once: after
@@ -239,13 +236,22 @@ impl Store {
             sink(piece);
             Ok(())
         };
-        let get = retry(&self.retry, async || match &self.backend {
-            Backend::S3(s3) => s3.download(key, &mut progress, &mut sink).await,
-            Backend::Directory(directory) => {
-                directory.download(key, &mut progress, &mut sink).await
+        let mut attempts = Attempts::new(&self.retry);
+        loop {
+            let get = match &self.backend {
+                Backend::S3(s3) => s3.download(key, &mut progress, &mut sink).await,
+                Backend::Directory(directory) => {
+                    directory.download(key, &mut progress, &mut sink).await
+                }
+            };
+            match get {
+                Ok(get) => return Ok(get),
+                Err(failure) => {
+                    self.again(&mut attempts, failure, Operation::Get, key)
+                        .await?
+                }
             }
-        });
-        get.await.map_err(self.failed(Operation::Get, key))
+        }
     }
 
     /// Lists the keys that begin with `prefix`, in UTF-8 binary order, from
@@ -262,15 +268,31 @@ impl Store {
 
     /// Deletes an object and every version of it. Fine if there is none.
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        let delete = retry(&self.retry, async || match &self.backend {
-            Backend::S3(s3) => s3.delete(key).await,
-            Backend::Directory(directory) => directory.delete(key).await,
-        });
-        delete.await.map_err(self.failed(Operation::Delete, key))
+        let mut attempts = Attempts::new(&self.retry);
+        loop {
+            let delete = match &self.backend {
+                Backend::S3(s3) => s3.delete(key).await,
+                Backend::Directory(directory) => directory.delete(key).await,
+            };
+            match delete {
+                Ok(delete) => return Ok(delete),
+                Err(failure) => {
+                    self.again(&mut attempts, failure, Operation::Delete, key)
+                        .await?
+                }
+            }
+        }
     }
 
-    fn failed(&self, operation: Operation, key: &str) -> impl FnOnce((Failure, u32)) -> StoreError {
-        move |failure| error(&self.name, operation, key, failure)
+    async fn again(
+        &self,
+        attempts: &mut Attempts<'_>,
+        failure: Failure,
+        operation: Operation,
+        key: &str,
+    ) -> Result<(), StoreError> {
+        let again = attempts.again(failure).await;
+        again.map_err(|failure| error(&self.name, operation, key, failure))
     }
 }
 
@@ -316,16 +338,7 @@ impl Listing<'_> {
 
     async fn page(&mut self, most: u32) -> Result<Vec<ObjectInfo>, StoreError> {
         while !self.ended {
-            let (after, continuation) = (self.after.as_deref(), &self.continuation);
-            let list = retry(&self.store.retry, async || match &self.store.backend {
-                Backend::S3(s3) => {
-                    s3.list(&self.prefix, after, continuation.clone(), most)
-                        .await
-                }
-                Backend::Directory(directory) => directory.list(&self.prefix, after, most).await,
-            });
-            let failed = self.store.failed(Operation::List, &self.prefix);
-            let (page, next) = list.await.map_err(failed)?;
+            let (page, next) = self.attempt(most).await?;
             self.ended = next.is_none();
             self.continuation = next;
             // S3 may give an empty page that is not the last one.
@@ -337,5 +350,29 @@ impl Listing<'_> {
             }
         }
         Ok(Vec::new())
+    }
+
+    async fn attempt(&self, most: u32) -> Result<(Vec<ObjectInfo>, Option<String>), StoreError> {
+        let Listing {
+            store,
+            prefix,
+            after,
+            continuation,
+            ..
+        } = self;
+        let after = after.as_deref();
+        let mut attempts = Attempts::new(&store.retry);
+        loop {
+            let page = match &store.backend {
+                Backend::S3(s3) => s3.list(prefix, after, continuation.clone(), most).await,
+                Backend::Directory(directory) => directory.list(prefix, after, most).await,
+            };
+            let failure = match page {
+                Ok(page) => return Ok(page),
+                Err(failure) => failure,
+            };
+            let again = store.again(&mut attempts, failure, Operation::List, prefix);
+            again.await?;
+        }
     }
 }

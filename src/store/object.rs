@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs::File, io, path::PathBuf, sync::Arc};
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use super::{error::StoreErrorKind, retry::Failure};
 use crate::codec::Md5;
 
 /// What is to be stored. Cloning is cheap, and a body can be sent as often as
@@ -86,4 +87,21 @@ pub enum Put {
     /// An object was there already, and is untouched. It may be an earlier
     /// attempt's of ours: compare what it holds.
     Exists(ObjectInfo),
+}
+
+/// Whether a key can be a path in a URL and in a directory, and come back as
+/// it was: no empty part, no `.` and no `..` (RFC 3986, 5.2.4), and not longer
+/// than S3 allows.
+pub(super) fn is_plain(key: &str) -> bool {
+    let plain = |part| !matches!(part, "" | "." | "..");
+    key.len() <= 1024 && key.split('/').all(plain)
+}
+
+/// Refuses a key that is not plain: it would name another object, or none.
+pub(super) fn check_key(key: &str) -> Result<(), Failure> {
+    if is_plain(key) {
+        return Ok(());
+    }
+    let detail = "a key has no empty, '.' or '..' part, and 1024 bytes at most";
+    Err(Failure::new(StoreErrorKind::Unexpected, detail))
 }

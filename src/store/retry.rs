@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 use super::error::StoreErrorKind;
 
@@ -71,41 +71,52 @@ impl Failure {
     }
 }
 
-/// Tries until it succeeds, fails for good, or the policy ends. Pauses have
-/// full jitter: many hosts that lost a store together don't come back
-/// together. Returns the last failure, and how many attempts there were.
-pub(super) async fn retry<T>(
-    policy: &RetryPolicy,
-    mut attempt: impl AsyncFnMut() -> Result<T, Failure>,
-) -> Result<T, (Failure, u32)> {
-    let begun = Instant::now();
-    let mut pauses = ExponentialBuilder::default()
-        .with_min_delay(policy.base)
-        .with_max_delay(policy.cap)
-        .without_max_times()
-        .build();
-    let mut attempts = 1;
-    loop {
-        let failure = match attempt().await {
-            Ok(value) => return Ok(value),
-            Err(failure) => failure,
-        };
-        let longest = pauses.next().unwrap_or(policy.cap);
+/// The attempts at one operation. Pauses have full jitter: many hosts that
+/// lost a store together don't come back together.
+pub(super) struct Attempts<'a> {
+    policy: &'a RetryPolicy,
+    begun: Instant,
+    pauses: ExponentialBackoff,
+    made: u32,
+}
+
+impl<'a> Attempts<'a> {
+    /// The first one begins now.
+    pub(super) fn new(policy: &'a RetryPolicy) -> Self {
+        Attempts {
+            policy,
+            begun: Instant::now(),
+            pauses: ExponentialBuilder::default()
+                .with_min_delay(policy.base)
+                .with_max_delay(policy.cap)
+                .without_max_times()
+                .build(),
+            made: 1,
+        }
+    }
+
+    /// Waits until the next one may begin. Where none may, since it would fail
+    /// again or the policy ends, gives the failure back, and how many there
+    /// were.
+    pub(super) async fn again(&mut self, failure: Failure) -> Result<(), (Failure, u32)> {
+        let longest = self.pauses.next().unwrap_or(self.policy.cap);
         let pause = match failure.retry_after {
-            Some(asked) => asked.min(policy.cap),
+            Some(asked) => asked.min(self.policy.cap),
             None => longest.mul_f64(fastrand::f64()),
         };
-        let over = attempts >= policy.attempts || begun.elapsed() + pause > policy.deadline;
+        let over = self.made >= self.policy.attempts
+            || self.begun.elapsed() + pause > self.policy.deadline;
         if failure.kind.is_permanent() || over {
-            return Err((failure, attempts));
+            return Err((failure, self.made));
         }
         tracing::debug!(
-            attempts,
+            attempts = self.made,
             "{}: {}; again in {pause:.1?}",
             failure.kind,
             failure.detail
         );
         tokio::time::sleep(pause).await;
-        attempts += 1;
+        self.made += 1;
+        Ok(())
     }
 }

@@ -1,9 +1,7 @@
-//! One request to an S3 server: signed, sent, and its answer classified.
+//! One request to an S3 server: signed, sent, and its answer read.
 
 use std::{
-    error::Error as _,
     net::IpAddr,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -14,37 +12,28 @@ use std::{
 use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::{
-    Client, StatusCode,
+    Client, Response,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
-};
 use rusty_s3::{Bucket, Method, UrlStyle, signing};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
 use super::{
     super::{
-        S3Settings,
+        S3Settings, Timeouts,
         error::StoreErrorKind as Kind,
-        object::{Body, Source},
+        object::{Body, check_key, is_plain},
         retry::Failure,
     },
-    xml::ErrorBody,
+    refusal::{Answer, Refusal, describe, transport},
+    tls::tls,
+    upload::Upload,
 };
 
-/// How long a signature is good for. Longer than any transfer may wait in a
-/// queue, shorter than a leaked one is of use.
+/// How long a signature is good for, in seconds. Longer than a request waits
+/// before it is sent, shorter than a leaked one is of use.
 const SIGNATURE_LIFETIME: u64 = 15 * 60;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// No byte for so long, and the connection is given up.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// A transfer slower than this is given up for a new attempt, bytes per second.
-const SLOWEST: u64 = 64 << 10;
-/// Above this the provider refuses signatures (S3: `RequestTimeTooSkewed`).
-const MOST_SKEW: i64 = 15 * 60;
 /// How much of an error's body is read, in bytes.
 const LARGEST_ERROR: usize = 64 << 10;
 const UNKNOWN: i64 = i64::MIN;
@@ -70,40 +59,38 @@ pub(super) struct Request<'a> {
     pub(super) body: Option<&'a Body>,
 }
 
-/// A failed attempt, and what the server said where it said anything.
-pub(super) struct Refusal {
-    pub(super) failure: Failure,
-    pub(super) status: Option<StatusCode>,
-    pub(super) code: String,
-}
-
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
-        Refusal {
-            failure,
-            status: None,
-            code: String::new(),
-        }
-    }
+/// A request's URL and headers, and what they were signed with.
+struct Signed {
+    url: Url,
+    headers: HeaderMap,
+    key: (String, SecretString),
 }
 
 impl Http {
     pub(super) fn open(settings: S3Settings) -> Result<Self, Failure> {
         let wrong = |detail: String| Failure::new(Kind::Configuration, detail);
         let endpoint = Url::parse(&settings.endpoint)
-            .map_err(|error| wrong(format!("endpoint \"{}\": {error}", settings.endpoint)))?;
+            .map_err(|error| wrong(format!("the endpoint is no URL: {error}")))?;
+        // A password in it would turn up in errors.
+        if !endpoint.username().is_empty() || endpoint.password().is_some() {
+            return Err(wrong("the endpoint holds a user or a password".to_owned()));
+        }
         if endpoint.scheme() != "https" && !settings.allow_http && !is_loopback(&endpoint) {
             return Err(wrong(format!(
                 "endpoint \"{endpoint}\": http is for loopback only, unless allow_http = true"
             )));
         }
-        let (name, region) = (settings.bucket.clone(), settings.region.clone());
-        let bucket = Bucket::new(endpoint, UrlStyle::Path, name, region)
+        let name = settings.bucket.clone();
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+        if !is_plain(&name) || !name.bytes().all(valid) {
+            return Err(wrong(format!("\"{name}\" cannot name a bucket")));
+        }
+        let bucket = Bucket::new(endpoint, UrlStyle::Path, name, settings.region.clone())
             .map_err(|error| wrong(format!("endpoint \"{}\": {error}", settings.endpoint)))?;
+        // No read timeout here: see `upload`.
         let client = Client::builder()
             .tls_backend_preconfigured(tls(settings.ca_file.as_deref())?)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(IDLE_TIMEOUT)
+            .connect_timeout(settings.timeouts.connect)
             .pool_idle_timeout(Duration::from_secs(60))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -120,6 +107,10 @@ impl Http {
         })
     }
 
+    pub(super) fn timeouts(&self) -> &Timeouts {
+        &self.settings.timeouts
+    }
+
     /// This clock minus the store's in seconds, as of the last answer.
     pub(super) fn clock_skew(&self) -> Option<i64> {
         Some(self.skew.load(Ordering::Relaxed)).filter(|&skew| skew != UNKNOWN)
@@ -131,7 +122,7 @@ impl Http {
         &self,
         method: Method,
         request: &Request<'_>,
-    ) -> Result<reqwest::Response, Refusal> {
+    ) -> Result<Response, Refusal> {
         let http_method = match method {
             Method::Head => reqwest::Method::HEAD,
             Method::Get => reqwest::Method::GET,
@@ -139,25 +130,79 @@ impl Http {
             Method::Delete => reqwest::Method::DELETE,
             Method::Post => reqwest::Method::POST,
         };
-        let (url, headers) = self.sign(method, request)?;
-        let length = request.body.map_or(0, |body| body.length);
-        let mut builder = self.client.request(http_method, url).headers(headers);
-        // A download's size is known once it has begun: see `transfer_time`.
-        if request.body.is_some() || method != Method::Get {
-            builder = builder.timeout(transfer_time(length));
-        }
-        if let Some(body) = request.body {
-            builder = builder.body(payload(body).await?);
-        }
-        let response = builder.send().await.map_err(|error| transport(&error))?;
+        let Signed { url, headers, key } = self.sign(method, request)?;
+        let builder = self.client.request(http_method, url).headers(headers);
+        let answer = match request.body {
+            None => self.in_time("the answer", builder.send()).await,
+            Some(body) => {
+                let (upload, body) = Upload::open(body).await?;
+                let answer = upload.answered(builder.body(body).send(), self.timeouts());
+                match answer.await {
+                    Ok(Err(error)) => match upload.unreadable() {
+                        Some(failure) => return Err(failure.into()),
+                        None => Ok(Err(error)),
+                    },
+                    answer => answer,
+                }
+            }
+        };
+        let response = answer?.map_err(|error| transport(&error))?;
         self.note_clock(response.headers());
         if response.status().is_success() {
             return Ok(response);
         }
-        Err(self.refusal(response).await)
+        let (status, headers) = (response.status(), response.headers().clone());
+        // An error's body that breaks off still has its status.
+        let mut body = Vec::new();
+        let _ = self.read(response, LARGEST_ERROR, &mut body).await;
+        let (id, secret) = &key;
+        Err(Refusal::read(&Answer {
+            status,
+            headers: &headers,
+            body: &body,
+            skew: self.clock_skew().unwrap_or(0),
+            secrets: &[id, secret.expose_secret()],
+        }))
     }
 
-    fn sign(&self, method: Method, request: &Request<'_>) -> Result<(Url, HeaderMap), Failure> {
+    /// Reads an answer's body to its end, or until it has `most` bytes.
+    pub(super) async fn read(
+        &self,
+        mut response: Response,
+        most: usize,
+        body: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let reading = async {
+            while let Some(piece) = self.piece(&mut response).await? {
+                let room = most.saturating_sub(body.len());
+                body.extend_from_slice(&piece[..piece.len().min(room)]);
+                if body.len() >= most {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        let longest = self.timeouts().of_transfer(most as u64);
+        tokio::time::timeout(longest, reading)
+            .await
+            .unwrap_or_else(|_| Err(Failure::new(Kind::TimedOut, "the answer is too slow")))
+    }
+
+    /// The next piece of an answer's body.
+    pub(super) async fn piece(&self, response: &mut Response) -> Result<Option<Bytes>, Failure> {
+        let piece = self.in_time("more of the answer", response.chunk()).await?;
+        piece.map_err(|error| transport(&error))
+    }
+
+    async fn in_time<T>(&self, what: &str, future: impl Future<Output = T>) -> Result<T, Failure> {
+        let idle = self.timeouts().idle;
+        tokio::time::timeout(idle, future)
+            .await
+            .map_err(|_| Failure::new(Kind::TimedOut, format!("waited {idle:?} for {what}")))
+    }
+
+    fn sign(&self, method: Method, request: &Request<'_>) -> Result<Signed, Failure> {
+        request.key.map_or(Ok(()), check_key)?;
         let (id, secret) = self.settings.credentials.read()?;
         let url = match request.key {
             Some(key) => self.bucket.object_url(key),
@@ -200,7 +245,11 @@ impl Http {
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.as_str())),
         );
-        Ok((url, headers))
+        Ok(Signed {
+            url,
+            headers,
+            key: (id, secret),
+        })
     }
 
     fn note_clock(&self, headers: &HeaderMap) {
@@ -213,123 +262,6 @@ impl Http {
             self.skew.store(skew, Ordering::Relaxed);
         }
     }
-
-    async fn refusal(&self, mut response: reqwest::Response) -> Refusal {
-        let status = response.status();
-        let retry_after = retry_after(response.headers());
-        let mut body = Vec::new();
-        // An error's body that breaks off still has its status.
-        while let Ok(Some(piece)) = response.chunk().await {
-            body.extend_from_slice(&piece);
-            if body.len() > LARGEST_ERROR {
-                break;
-            }
-        }
-        let ErrorBody { code, message } = ErrorBody::read(&body);
-        let kind = self.classify(status, &code);
-        let detail = match (code.is_empty(), message.is_empty()) {
-            (true, _) => status.to_string(),
-            (false, true) => format!("{status}, {code}"),
-            (false, false) => format!("{status}, {code}: {message}"),
-        };
-        let failure = Failure {
-            kind,
-            detail,
-            retry_after,
-        };
-        Refusal {
-            failure,
-            status: Some(status),
-            code,
-        }
-    }
-
-    fn classify(&self, status: StatusCode, code: &str) -> Kind {
-        let skew = self.clock_skew().unwrap_or(0);
-        match (status.as_u16(), code) {
-            (_, "RequestTimeTooSkewed") => Kind::ClockSkew { seconds: skew },
-            // A signature that is expired, or not valid yet, on arrival.
-            (400 | 403, _) if skew.abs() >= MOST_SKEW => Kind::ClockSkew { seconds: skew },
-            (
-                _,
-                "SignatureDoesNotMatch" | "InvalidAccessKeyId" | "AuthorizationHeaderMalformed",
-            ) => Kind::BadCredentials,
-            (401, _) => Kind::BadCredentials,
-            (_, "NoSuchBucket") => Kind::NoSuchBucket,
-            (_, "BadDigest" | "InvalidDigest" | "IncompleteBody") => Kind::Damaged,
-            (_, "ObjectLocked" | "InvalidObjectState") => Kind::Locked,
-            (_, "RequestTimeout") | (408, _) => Kind::TimedOut,
-            (_, "SlowDown" | "TooManyRequests") | (429, _) => Kind::Throttled,
-            (_, "NotImplemented") | (405 | 501, _) => Kind::NotSupported,
-            (403, _) => Kind::Forbidden,
-            (300..=399, _) => Kind::Redirected,
-            // "OperationAborted" and "ConditionalRequestConflict": another
-            // write to the key was under way.
-            (409 | 500..=599, _) => Kind::Server,
-            _ => Kind::Unexpected,
-        }
-    }
-}
-
-/// How long a transfer of `length` bytes may take at the most.
-pub(super) fn transfer_time(length: u64) -> Duration {
-    Duration::from_secs(60 + length / SLOWEST)
-}
-
-/// A transport's failure, without the URL: that holds the signature.
-pub(super) fn transport(error: &reqwest::Error) -> Failure {
-    let detail = describe(error);
-    let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    let kind = if causes.any(|cause| cause.is::<rustls::Error>() || wraps_tls(cause)) {
-        Kind::Tls
-    } else if error.is_timeout() {
-        Kind::TimedOut
-    } else {
-        Kind::Unreachable
-    };
-    Failure::new(kind, detail)
-}
-
-/// rustls' errors come wrapped into an `io::Error`, which does not give its
-/// inner error as its source.
-fn wraps_tls(cause: &(dyn std::error::Error + 'static)) -> bool {
-    let io = cause.downcast_ref::<std::io::Error>();
-    io.and_then(std::io::Error::get_ref)
-        .is_some_and(|inner| inner.is::<rustls::Error>())
-}
-
-/// The innermost cause, which is the one that says something.
-fn describe(error: &reqwest::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    match causes.last() {
-        Some(cause) => cause.to_string(),
-        None if error.is_timeout() => "timed out".to_owned(),
-        None => "the request could not be sent".to_owned(),
-    }
-}
-
-async fn payload(body: &Body) -> Result<reqwest::Body, Failure> {
-    match &body.source {
-        Source::Bytes(bytes) => Ok(reqwest::Body::from(Bytes::clone(bytes))),
-        Source::File(path) => match tokio::fs::File::open(&**path).await {
-            Ok(file) => Ok(reqwest::Body::from(file)),
-            Err(error) => {
-                let detail = format!("open the spool file \"{}\": {error}", path.display());
-                Err(Failure::new(Kind::Io, detail))
-            }
-        },
-    }
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?;
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    httpdate::parse_http_date(value)
-        .ok()?
-        .duration_since(std::time::SystemTime::now())
-        .ok()
 }
 
 fn is_loopback(endpoint: &Url) -> bool {
@@ -339,32 +271,4 @@ fn is_loopback(endpoint: &Url) -> bool {
         Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
         None => false,
     }
-}
-
-/// rustls on ring, with Mozilla's roots, or the given authority alone.
-fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, Failure> {
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        Some(path) => {
-            let wrong = |error: &dyn std::fmt::Display| {
-                let detail = format!("ca_file \"{}\": {error}", path.display());
-                Failure::new(Kind::Configuration, detail)
-            };
-            let certificates =
-                CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?;
-            for certificate in certificates {
-                let certificate = certificate.map_err(|error| wrong(&error))?;
-                roots.add(certificate).map_err(|error| wrong(&error))?;
-            }
-            if roots.is_empty() {
-                return Err(wrong(&"it holds no certificate"));
-            }
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let versions =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = versions.map_err(|error| Failure::new(Kind::Tls, error.to_string()))?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }

@@ -1,7 +1,7 @@
 //! The XML that S3 answers with: errors and listings.
 
-use quick_xml::de::from_str;
-use serde::Deserialize;
+use quick_xml::{Reader, de::from_str, events::Event};
+use serde::{Deserialize, de::DeserializeOwned};
 
 /// An error's code and message (S3 API, "Error responses").
 #[derive(Debug, Default, Deserialize)]
@@ -16,7 +16,15 @@ impl ErrorBody {
     /// all after a HEAD) has an empty code.
     pub(super) fn read(body: &[u8]) -> Self {
         let text = String::from_utf8_lossy(body);
-        from_str(&text).unwrap_or_default()
+        let error: ErrorBody = match root(&text) {
+            Ok(root) if root == "Error" => from_str(&text).unwrap_or_default(),
+            _ => ErrorBody::default(),
+        };
+        let plain = |code: &str| code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if error.code.len() > 64 || !plain(&error.code) {
+            return ErrorBody::default();
+        }
+        error
     }
 }
 
@@ -67,11 +75,48 @@ pub(super) enum Entry {
 pub(super) struct Version {
     pub(super) key: String,
     pub(super) version_id: String,
+    #[serde(default)]
+    pub(super) is_latest: bool,
 }
 
-/// Reads a page; the error says why it is none.
-pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, String> {
-    from_str(body).map_err(|error| error.to_string())
+/// A page of a listing.
+pub(super) trait Page {
+    /// Its root element.
+    const ROOT: &str;
+}
+
+impl Page for ListPage {
+    const ROOT: &str = "ListBucketResult";
+}
+
+impl Page for VersionsPage {
+    const ROOT: &str = "ListVersionsResult";
+}
+
+/// Reads a page; the error says why it is none. The reader below does not
+/// look at the root's name: any document at all, such as a proxy's page or an
+/// error with status 200, would be a listing without keys.
+pub(super) fn read<T: Page + DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
+    let found = root(text)?;
+    if found != T::ROOT {
+        return Err(format!("it is no {}", T::ROOT));
+    }
+    from_str(text).map_err(|error| error.to_string())
+}
+
+/// The local name of a document's root element.
+fn root(text: &str) -> Result<String, String> {
+    let mut reader = Reader::from_str(text);
+    loop {
+        match reader.read_event().map_err(|error| error.to_string())? {
+            Event::Start(element) | Event::Empty(element) => {
+                return Ok(element.local_name().as_ref().to_owned());
+            }
+            Event::Eof => return Err("it is empty".to_owned()),
+            _ => {}
+        }
+    }
 }
 
 #[cfg(test)]
@@ -90,7 +135,7 @@ mod tests {
     #[test]
     fn reads_listings() {
         let page: ListPage = read(
-            r#"<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name>
+            br#"<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name>
             <IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>
             <Contents><Key>a&amp;b</Key><LastModified>2026-11-20T14:30:00.000Z</LastModified>
             <ETag>&quot;900150983cd24fb0d6963f7d28e17f72&quot;</ETag><Size>3</Size></Contents>
@@ -102,14 +147,14 @@ mod tests {
             (page.contents[0].key.as_str(), page.contents[0].size),
             ("a&b", 3)
         );
-        let page: ListPage = read("<ListBucketResult/>").unwrap();
+        let page: ListPage = read(b"<ListBucketResult/>").unwrap();
         assert!(page.contents.is_empty());
     }
 
     #[test]
     fn reads_versions_in_their_order() {
         let page: VersionsPage = read(
-            r#"<ListVersionsResult><Name>b</Name><IsTruncated>false</IsTruncated>
+            br#"<ListVersionsResult><Name>b</Name><IsTruncated>false</IsTruncated>
             <DeleteMarker><Key>a</Key><VersionId>3</VersionId><IsLatest>true</IsLatest></DeleteMarker>
             <Version><Key>a</Key><VersionId>2</VersionId><Size>5</Size></Version>
             <DeleteMarker><Key>a</Key><VersionId>1</VersionId></DeleteMarker></ListVersionsResult>"#,
@@ -125,5 +170,38 @@ mod tests {
             })
             .collect();
         assert_eq!(ids, ["d3", "v2", "d1"]);
+    }
+
+    #[test]
+    fn what_is_no_listing_is_not_an_empty_one() {
+        let wrong: [&[u8]; 7] = [
+            b"",
+            b"<html><body>Please log in</body></html>",
+            b"<Error><Code>InternalError</Code></Error>",
+            b"<ListVersionsResult/>",
+            b"<ListBucketResult>",
+            b"<ListBucketResult><Contents><Key>a</Key><Size>1</Size></Contents>",
+            b"<ListBucketResult><Contents><Key>\xff</Key><Size>1</Size></Contents></ListBucketResult>",
+        ];
+        for body in wrong {
+            let text = String::from_utf8_lossy(body);
+            assert!(read::<ListPage>(body).is_err(), "{text} was accepted");
+        }
+        assert!(read::<VersionsPage>(b"<ListBucketResult/>").is_err());
+        assert_eq!(
+            ErrorBody::read(b"<html><Code>NoSuchKey</Code></html>").code,
+            ""
+        );
+    }
+
+    #[test]
+    fn keys_keep_their_spaces() {
+        let page: ListPage = read(
+            b"<ListBucketResult><Contents><Key> a  b </Key><Size>0</Size></Contents>\
+              <Contents><Key>&lt;&#38;&gt; </Key><Size>0</Size></Contents></ListBucketResult>",
+        )
+        .unwrap();
+        let keys: Vec<_> = page.contents.iter().map(|listed| &*listed.key).collect();
+        assert_eq!(keys, [" a  b ", "<&> "]);
     }
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use secrecy::SecretString;
-use walkeep::store::{Credentials, Location, Profile, S3Settings, Secret};
+use walkeep::store::{Credentials, Location, Profile, S3Settings, Secret, Timeouts};
 
 use super::host::TempDir;
 use in_process::InProcess;
@@ -98,6 +98,15 @@ impl S3Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether its buckets keep every version of an object.
+    pub fn has_versions(&self) -> bool {
+        self.versions.is_some()
+    }
+
+    pub fn is_s3s(&self) -> bool {
+        matches!(self.backend, Backend::S3s(_))
     }
 
     pub fn region(&self) -> &'static str {
@@ -198,6 +207,7 @@ impl S3Server {
             credentials: credentials(&self.access_key, &self.secret_key),
             ca_file: None,
             allow_http: false,
+            timeouts: Timeouts::default(),
         }
     }
 
@@ -290,15 +300,16 @@ pub fn free_address() -> SocketAddr {
     }
 }
 
-/// versitygw keeps parts of uploads in `.sgwtmp`.
-fn collect_files(directory: &Path, files: &mut Vec<PathBuf>) {
+/// The files below a directory, but for what is being written: versitygw does
+/// that in `.sgwtmp`, walkeep in `.walkeep-tmp`.
+pub fn collect_files(directory: &Path, files: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(directory) else {
         return;
     };
     for entry in entries {
         let entry = entry.expect("read a directory");
         if entry.path().is_dir() {
-            if entry.file_name() != ".sgwtmp" {
+            if entry.file_name() != ".sgwtmp" && entry.file_name() != ".walkeep-tmp" {
                 collect_files(&entry.path(), files);
             }
         } else {
