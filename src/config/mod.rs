@@ -6,6 +6,8 @@ mod environment;
 mod error;
 mod file;
 mod stores;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use std::{

@@ -1,0 +1,373 @@
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what a test writes need not survive a power cut"
+)]
+
+mod environment;
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::store::{Location, Profile, S3Settings, Secret};
+use secrecy::ExposeSecret;
+
+const R2: &str = r#"
+[[store]]
+name = "r2"
+type = "r2"
+account_id = "0123abcd"
+bucket = "backups"
+access_key_id_file = "/run/keys/id"
+secret_access_key_file = "/run/keys/secret"
+"#;
+
+const NAS: &str = r#"
+[[store]]
+name = "nas"
+type = "directory"
+path = "/mnt/nas"
+"#;
+
+fn build(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let variable = |name: &str| {
+        let known = environment.iter().find(|(known, _)| *known == name);
+        known.map(|(_, value)| (*value).to_owned())
+    };
+    let text = (!text.is_empty()).then_some(text);
+    Config::build(Path::new("/etc/walkeep/walkeep.toml"), text, &variable)
+}
+
+fn good(text: &str) -> Config {
+    build(text, &[]).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+fn error(text: &str) -> String {
+    match build(text, &[]) {
+        Ok(config) => panic!("{text} was accepted: {config:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn bucket(config: &Config, store: usize) -> &S3Settings {
+    match &config.stores[store].location {
+        Location::S3(settings) => settings,
+        Location::Directory(path) => panic!("{path:?}"),
+    }
+}
+
+fn value(secret: &Secret) -> &str {
+    match secret {
+        Secret::Value(value) => value.expose_secret(),
+        Secret::File(path) => panic!("{path:?}"),
+    }
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let config = good(R2);
+    assert_eq!(config.cluster.name, "main");
+    assert_eq!(config.staging.path, None);
+    assert_eq!(config.staging.max_size, 20 << 30);
+    assert_eq!(config.staging.high_water, 16 << 30);
+    assert_eq!(config.staging.min_copies, 1);
+    assert_eq!(config.staging.acknowledge, Acknowledge::Staged);
+    assert_eq!(config.catalog, Path::new("/var/lib/walkeep/catalog.redb"));
+    assert_eq!(config.fetch.spool, Path::new("/var/lib/walkeep/spool"));
+    assert_eq!(config.fetch.timeout, Duration::from_secs(300));
+    assert_eq!(config.ship.rate_limit, None);
+    assert_eq!(config.stores[0].prefix.to_string(), "main");
+    let r2 = bucket(&config, 0);
+    assert_eq!(r2.profile, Profile::R2);
+    assert_eq!(r2.endpoint, "https://0123abcd.r2.cloudflarestorage.com");
+    assert_eq!(r2.region, "auto");
+    assert!(!r2.allow_http);
+}
+
+#[test]
+fn every_type_of_store_has_its_endpoint() {
+    let keys = "bucket = \"b\"\naccess_key_id = \"id\"\nsecret_access_key_file = \"/s\"\n";
+    let endpoint = |fields: &str| {
+        let config = good(&format!("[[store]]\nname = \"x\"\n{fields}\n{keys}"));
+        let bucket = bucket(&config, 0);
+        (
+            bucket.profile,
+            bucket.endpoint.clone(),
+            bucket.region.clone(),
+        )
+    };
+    let found =
+        |profile, endpoint: &str, region: &str| (profile, endpoint.to_owned(), region.to_owned());
+    assert_eq!(
+        endpoint("type = \"r2\"\naccount_id = \"a1\"\njurisdiction = \"eu\""),
+        found(
+            Profile::R2,
+            "https://a1.eu.r2.cloudflarestorage.com",
+            "auto"
+        )
+    );
+    assert_eq!(
+        endpoint("type = \"b2\"\nregion = \"us-east-005\""),
+        found(
+            Profile::B2,
+            "https://s3.us-east-005.backblazeb2.com",
+            "us-east-005"
+        )
+    );
+    assert_eq!(
+        endpoint("type = \"s3\"\nendpoint = \"https://s3.example.com\""),
+        found(Profile::S3, "https://s3.example.com", "us-east-1")
+    );
+    assert_eq!(
+        endpoint("type = \"s3\"\nendpoint = \"http://10.0.0.1\"\nregion = \"x\""),
+        found(Profile::S3, "http://10.0.0.1", "x")
+    );
+}
+
+#[test]
+fn an_unknown_name_is_placed_and_the_nearest_is_named() {
+    let place = "/etc/walkeep/walkeep.toml";
+    for (text, at, wrong, nearest) in [
+        ("[stagin]\npath = \"/s\"\n", "1:2", "stagin", "staging"),
+        (
+            "[staging]\n\nmax-size = \"1GB\"\n",
+            "3:1",
+            "max-size",
+            "max_size",
+        ),
+        ("[fetch]\n  prefech = 3\n", "2:3", "prefech", "prefetch"),
+        (
+            "[[store]]\nname = \"a\"\ntype = \"r3\"\n",
+            "3:8",
+            "r3",
+            "r2",
+        ),
+        (
+            "[[store]]\nname = \"a\"\ntype = \"r2\"\nacount_id = \"1\"\n",
+            "4:1",
+            "acount_id",
+            "account_id",
+        ),
+        (
+            "[staging]\nacknowledge = \"all-store\"\n",
+            "2:15",
+            "all-store",
+            "all-stores",
+        ),
+    ] {
+        let message = error(text);
+        let start = format!("{place}:{at}: unknown ");
+        let end = format!("; did you mean `{nearest}`?");
+        assert!(message.starts_with(&start), "{message}");
+        assert!(message.contains(&format!("`{wrong}`")), "{message}");
+        assert!(message.ends_with(&end), "{message}");
+    }
+    // Nothing is near, nothing is guessed; a character is a column.
+    let message = error("[staging]\nwhatever_this_is = 1\n");
+    assert!(
+        message.starts_with(&format!("{place}:2:1: unknown field")),
+        "{message}"
+    );
+    assert!(!message.contains("did you mean"), "{message}");
+    let message = error("[cluster]\nname = \"ä\" x\n");
+    assert!(message.starts_with(&format!("{place}:2:12: ")), "{message}");
+}
+
+#[test]
+fn values_with_units_are_checked() {
+    for (text, at, wrong) in [
+        (
+            "[staging]\nmax_size = \"20 GoB\"\n",
+            ":2:12: ",
+            "\"20 GoB\" is not a size",
+        ),
+        (
+            "[staging]\nmax_size = \"-1\"\n",
+            ":2:12: ",
+            "\"-1\" is not a size",
+        ),
+        (
+            "[staging]\nhigh_water = \"180%\"\n",
+            ":2:14: ",
+            "\"180%\" is not a share",
+        ),
+        (
+            "[staging]\nhigh_water = \"0.8\"\n",
+            ":2:14: ",
+            "\"0.8\" is not a share",
+        ),
+        (
+            "[fetch]\ntimeout = \"soon\"\n",
+            ":2:11: ",
+            "\"soon\" is not a duration",
+        ),
+        (
+            "[fetch]\ntimeout = \"300\"\n",
+            ":2:11: ",
+            "\"300\" is not a duration",
+        ),
+    ] {
+        let message = error(&format!("{text}{NAS}"));
+        assert!(message.contains(at) && message.contains(wrong), "{message}");
+    }
+    let text = "[staging]\nmax_size = \"1GB\"\nhigh_water = \"50%\"\n[ship]\nrate_limit = 1000\n\
+                [fetch]\ntimeout = \"1h 30m\"\n";
+    let config = good(&format!("{text}{NAS}"));
+    assert_eq!(config.staging.max_size, 1_000_000_000);
+    assert_eq!(config.staging.high_water, 500_000_000);
+    assert_eq!(config.ship.rate_limit, Some(1000));
+    assert_eq!(config.fetch.timeout, Duration::from_secs(5400));
+}
+
+#[test]
+fn numbers_are_kept_in_their_ranges() {
+    for (text, wrong) in [
+        (
+            "[compression]\nlevel = 0\n",
+            "compression.level: 0 is not in 1..=9",
+        ),
+        (
+            "[compression]\nlevel = 10\n",
+            "compression.level: 10 is not in 1..=9",
+        ),
+        (
+            "[ship]\nconcurrency = 0\n",
+            "ship.concurrency: 0 is not in 1..=64",
+        ),
+        (
+            "[staging]\nmin_copies = 0\n",
+            "staging.min_copies: 0 is not in 1..=2, the stores",
+        ),
+        (
+            "[staging]\nmin_copies = 3\n",
+            "staging.min_copies: 3 is not in 1..=2, the stores",
+        ),
+    ] {
+        let message = error(&format!("{text}{NAS}{R2}"));
+        assert_eq!(message, format!("/etc/walkeep/walkeep.toml: {wrong}"));
+    }
+    let config = good(&format!("[staging]\nmin_copies = 2\n{NAS}{R2}"));
+    assert_eq!(config.staging.min_copies, 2);
+    // Promised in every store, nothing is released before it is there.
+    let config = good(&format!(
+        "[staging]\nacknowledge = \"all-stores\"\n{NAS}{R2}"
+    ));
+    assert_eq!(config.staging.min_copies, 2);
+}
+
+#[test]
+fn stores_are_told_apart_by_their_names() {
+    let message = error(&format!("{NAS}{NAS}"));
+    assert!(
+        message.contains("store[1] (\"nas\"): another store has the same name"),
+        "{message}"
+    );
+    let message = error(&NAS.replace("nas\"", "My NAS\""));
+    assert!(
+        message.contains(".name: \"My NAS\" cannot name a store"),
+        "{message}"
+    );
+    let message = error("[cluster]\nname = \"x\"\n");
+    assert!(message.contains("name at least one store"), "{message}");
+}
+
+#[test]
+fn fields_of_other_types_are_refused() {
+    for (store, field) in [
+        (NAS, "bucket = \"b\""),
+        (NAS, "region = \"x\""),
+        (NAS, "access_key_id = \"id\""),
+        (NAS, "allow_http = true"),
+        (R2, "path = \"/mnt\""),
+        (R2, "region = \"auto\""),
+    ] {
+        let message = error(&format!("{store}{field}\n"));
+        let name = field.split(' ').next().unwrap();
+        let end = format!(".{name}: means nothing to a store of this type");
+        assert!(message.ends_with(&end), "{message}");
+    }
+}
+
+#[test]
+fn what_a_store_needs_is_asked_for() {
+    for (line, field) in [
+        ("account_id = \"0123abcd\"\n", "account_id"),
+        ("bucket = \"backups\"\n", "bucket"),
+        (
+            "access_key_id_file = \"/run/keys/id\"\n",
+            "access_key_id_file",
+        ),
+        (
+            "secret_access_key_file = \"/run/keys/secret\"\n",
+            "secret_access_key_file",
+        ),
+    ] {
+        let message = error(&R2.replace(line, ""));
+        let end = format!("(\"r2\").{field}: missing; a store of this type needs it");
+        assert!(message.ends_with(&end), "{message}");
+    }
+    let message = error(&NAS.replace("path = \"/mnt/nas\"\n", ""));
+    assert!(
+        message.ends_with("(\"nas\").path: missing; a store of this type needs it"),
+        "{message}"
+    );
+    let message = error(&format!("{R2}access_key_id = \"id\"\n"));
+    assert!(
+        message.ends_with("given twice: as a value and as a file"),
+        "{message}"
+    );
+    let message = error(&R2.replace("0123abcd", "evil.example.com/"));
+    assert!(
+        message.contains("cannot be a part of a host's name"),
+        "{message}"
+    );
+}
+
+#[test]
+fn the_prefix_is_the_clusters_name_unless_it_is_given() {
+    let prefix = |text: &str| good(text).stores[0].prefix.to_string();
+    assert_eq!(
+        prefix(&format!("[cluster]\nname = \"orders\"\n{NAS}")),
+        "orders"
+    );
+    assert_eq!(prefix(&format!("{NAS}prefix = \"a/b\"\n")), "a/b");
+    assert_eq!(prefix(&format!("{NAS}prefix = \"\"\n")), "");
+    let message = error(&format!("{NAS}prefix = \"../other\"\n"));
+    assert!(message.contains(".prefix: "), "{message}");
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("walkeep.toml");
+    let inline = R2.replace(
+        "secret_access_key_file = \"/run/keys/secret\"",
+        "secret_access_key = \"hunter2hunter2\"",
+    );
+    let load = |text: &str, mode| {
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        Config::build(&path, Some(text), &|_| None)
+    };
+    for mode in [0o604, 0o644, 0o606] {
+        let error = load(&inline, mode).unwrap_err();
+        assert!(
+            matches!(error, ConfigError::Exposed(_)),
+            "{mode:o}: {error}"
+        );
+        let text = format!("{error} {error:?}");
+        assert!(
+            text.contains("chmod") && !text.contains("hunter2"),
+            "{text}"
+        );
+    }
+    for mode in [0o600, 0o640] {
+        let config = load(&inline, mode).unwrap();
+        assert_eq!(
+            value(&bucket(&config, 0).credentials.secret_access_key),
+            "hunter2hunter2"
+        );
+        assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+    }
+    // A file that holds none may be read by all.
+    load(R2, 0o644).unwrap();
+}
