@@ -54,7 +54,10 @@ pub(super) fn judge(kind: Kind, text: &str) -> Verdict {
     if tokens.contains(&Token::Operator("&&")) {
         return Verdict::Through("&&".to_owned());
     }
-    let mut before = tokens[..at].iter();
+    // What ends before walkeep begins changes nothing of its answer.
+    let ends = |token: &Token| ENDS.iter().any(|end| *token == Token::Operator(end));
+    let begin = tokens[..at].iter().rposition(ends).map_or(0, |end| end + 1);
+    let mut before = tokens[begin..at].iter();
     if let Some(Token::Word(wrapper)) = before.find(|token| !passes_through(token)) {
         return Verdict::Through(wrapper.clone());
     }
@@ -104,12 +107,12 @@ fn changing_operator(kind: Kind, tokens: &[Token], at: usize) -> Option<String> 
         };
         // `a && walkeep` and `walkeep && b` fail where walkeep fails; what
         // ends before walkeep begins decides nothing either.
-        if *operator == "&&" || (*operator == ";" && index < at) {
+        if *operator == "&&" || (ENDS.contains(operator) && index < at) {
             continue;
         }
         let next = tokens.get(index + 1);
         let after: Vec<&str> = tokens[index + 1..].iter().map(Token::text).collect();
-        if *operator == ";" && next.is_none() {
+        if ENDS.contains(operator) && next.is_none() {
             continue;
         }
         // A failure that stays a failure is one for archive_command; for
@@ -166,6 +169,9 @@ impl Token {
         }
     }
 }
+
+/// What ends one command, and lets the next begin whatever it answered.
+const ENDS: [&str; 2] = [";", "\n"];
 
 /// Longer operators first.
 const OPERATORS: [&str; 10] = ["||", "&&", ";", "|", "&", "\n", "(", ")", "`", "$("];
