@@ -73,14 +73,13 @@ fn one_store_is_enough_while_the_other_is_down() {
 fn one_store_is_enough_while_the_other_hangs() {
     let it = two_stores("one-store");
     it.dead.pause();
-    let begun = Instant::now();
-    it.archive.push_well(&it.path);
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        begun.elapsed()
-    );
-    assert!(it.holds_it(&it.alive));
+    for _ in 0..2 {
+        let begun = Instant::now();
+        it.archive.push_well(&it.path);
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(5), "{took:?}");
+        assert!(it.holds_it(&it.alive));
+    }
 }
 
 #[test]
