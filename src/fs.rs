@@ -205,7 +205,6 @@ pub fn replace_volatile(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Adds lines to a file, each with its newline, and makes them durable. A
 /// reader treats a last line without its newline as not written.
 pub fn append_lines(path: &Path, lines: &str) -> io::Result<()> {
-    let is_new = !path.exists();
     let mut file = OpenOptions::new()
         .append(true)
         .read(true)
@@ -215,6 +214,7 @@ pub fn append_lines(path: &Path, lines: &str) -> io::Result<()> {
     file.lock()?;
     // A line cut short by a power cut must not swallow the next.
     let length = file.metadata()?.len();
+    let is_new = length == 0;
     let mut last = [b'\n'];
     if length > 0 {
         file.read_exact_at(&mut last, length - 1)?;

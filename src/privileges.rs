@@ -18,12 +18,12 @@ pub enum PrivilegeError {
     #[error("cluster.user: there is no user \"{0}\" on this host")]
     NoSuchUser(String),
     /// The operating system refused.
-    #[error("become the user \"{user}\": {source}")]
+    #[error("become the user \"{user}\": {cause}")]
     Change {
         /// The user's name.
         user: String,
         /// The cause.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -65,7 +65,7 @@ fn owner(directory: &Path) -> Option<User> {
 /// is the new user's, without a race. The process keeps its id. `variables`
 /// are added to its environment. Returns only where that failed.
 pub fn restart_as(user: User, variables: &[(&str, &str)]) -> PrivilegeError {
-    let source = match std::env::current_exe() {
+    let cause = match std::env::current_exe() {
         Ok(program) => Command::new(program)
             .args(std::env::args_os().skip(1))
             .uid(user.uid.as_raw())
@@ -78,6 +78,6 @@ pub fn restart_as(user: User, variables: &[(&str, &str)]) -> PrivilegeError {
     };
     PrivilegeError::Change {
         user: user.name,
-        source,
+        cause,
     }
 }

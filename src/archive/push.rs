@@ -81,14 +81,14 @@ pub enum PushError {
         reason: String,
     },
     /// The source could not be read.
-    #[error("{action} \"{path}\": {source}")]
+    #[error("{action} \"{path}\": {cause}")]
     Source {
         /// What was tried, as a verb phrase.
         action: &'static str,
         /// PostgreSQL's file.
         path: PathBuf,
         /// The cause.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The staging directory could not be used.
     #[error(transparent)]
@@ -109,10 +109,10 @@ pub fn name_of(path: &Path) -> Result<WalFileName, PushError> {
 pub fn push(staging: &Staging, path: &Path, max_size: u64) -> Result<Pushed, PushError> {
     let name = name_of(path)?;
     let open = |action| {
-        move |source| PushError::Source {
+        move |cause| PushError::Source {
             action,
             path: path.to_owned(),
-            source,
+            cause,
         }
     };
     let source = File::open(path).map_err(open("open"))?;
@@ -137,10 +137,10 @@ fn place(
     max_size: u64,
 ) -> Result<Option<Pushed>, PushError> {
     let open = |action| {
-        move |source| PushError::Source {
+        move |cause| PushError::Source {
             action,
             path: path.to_owned(),
-            source,
+            cause,
         }
     };
     let receipt = staging.receipts().find(name);
@@ -181,8 +181,8 @@ fn place(
     match stage(staging, name, source, max_size) {
         Ok(()) => Ok(Some(Pushed::Staged { quarantined })),
         // Another push of the same name won the race: look at its file.
-        Err(PushError::Staging(StagingError::Io { source, .. }))
-            if source.kind() == io::ErrorKind::AlreadyExists =>
+        Err(PushError::Staging(StagingError::Io { cause, .. }))
+            if cause.kind() == io::ErrorKind::AlreadyExists =>
         {
             Ok(None)
         }

@@ -100,14 +100,14 @@ pub enum StagingError {
         found: u32,
     },
     /// The operating system refused.
-    #[error("{action} \"{path}\": {source}")]
+    #[error("{action} \"{path}\": {cause}")]
     Io {
         /// What was tried, as a verb phrase.
         action: &'static str,
         /// On what.
         path: PathBuf,
         /// The cause.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -115,10 +115,10 @@ impl StagingError {
     /// For `map_err`: an I/O error with what was being done.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| StagingError::Io {
+        move |cause| StagingError::Io {
             action,
             path,
-            source,
+            cause,
         }
     }
 }

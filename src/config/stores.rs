@@ -37,6 +37,12 @@ pub(super) fn check(mut table: Table, cluster: &str) -> Result<StoreSettings, Wr
         }
     };
     let name = table.name.parse().map_err(|error| wrong("name")(&error))?;
+    if table.name == "staging" {
+        // What is said of a file names where it is, one or the other.
+        return Err(wrong("name")(
+            &"\"staging\" is where files wait; call the store something else",
+        ));
+    }
     let prefix = table.prefix.take().unwrap_or_else(|| cluster.to_owned());
     let prefix = prefix.parse().map_err(|error| wrong("prefix")(&error))?;
     let location = match table.kind {

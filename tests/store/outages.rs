@@ -2,10 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use walkeep::{
-    codec::Md5,
-    store::{Body, Profile, Put, RetryPolicy, StoreErrorKind as Kind, Timeouts},
-};
+use walkeep::store::{Body, Profile, Put, RetryPolicy, StoreErrorKind as Kind, Timeouts};
 
 use crate::{
     raw::{Answer, Intake, Raw, Request, attempts, open},
