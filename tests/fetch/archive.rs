@@ -104,6 +104,23 @@ impl Archive {
         self
     }
 
+    /// With a store by its `[[store]]` table.
+    pub fn table(mut self, table: &str) -> Self {
+        self.config += table;
+        self
+    }
+
+    /// With a catalog, and where it is.
+    pub fn catalog(mut self) -> (Self, PathBuf) {
+        let path = self.path("catalog.redb");
+        self.config = format!(
+            "[catalog]\npath = \"{}\"\n\n{}",
+            path.display(),
+            self.config
+        );
+        (self, path)
+    }
+
     /// With a staging directory of the cluster `id`.
     pub fn staging(mut self, id: SystemId) -> (Self, Staging) {
         let path = self.path("staging");
@@ -160,11 +177,7 @@ impl Archive {
     }
 
     pub fn store_bytes(&self, store: &str, name: &str, raw: &[u8]) {
-        let mut object = Vec::new();
-        Encoder::new(EncoderKind::Auto, 1)
-            .expect("an encoder")
-            .encode(raw, name, Timestamp::UNIX_EPOCH, 1, &mut object)
-            .expect("encode");
+        let object = object_of(name, raw);
         let path = self.object(store, name);
         fs::create_dir_all(path.parent().expect("a parent")).expect("make wal/");
         fs::write(path, object).expect("write the object");
@@ -297,6 +310,16 @@ impl Ended {
             assert!(self.stderr.contains(word), "{word:?} in: {}", self.stderr);
         }
     }
+}
+
+/// The object that `ship` makes of a file.
+pub fn object_of(name: &str, raw: &[u8]) -> Vec<u8> {
+    let mut object = Vec::new();
+    Encoder::new(EncoderKind::Auto, 1)
+        .expect("an encoder")
+        .encode(raw, name, Timestamp::UNIX_EPOCH, 1, &mut object)
+        .expect("encode");
+    object
 }
 
 pub fn ended(output: Output) -> Ended {

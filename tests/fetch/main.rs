@@ -9,4 +9,7 @@ mod absence;
 mod ahead;
 mod archive;
 mod ends;
+mod servers;
 mod sources;
+#[path = "../support/mod.rs"]
+mod support;

@@ -25,15 +25,11 @@ pub(super) async fn identify(
     order: &[usize],
     patience: &Patience,
 ) -> Result<(), FetchError> {
-    if known.generation.is_some() {
-        return Ok(());
-    }
     let ask = async |place: &Place, heard: &Heard| generations(place, heard).await;
     let survey = survey(stores, order, patience, ask).await?;
     let Some((index, generations)) = &survey.found else {
         let testimony = survey.testimony(stores);
-        let absent = |one: &Testimony| matches!(one.said, Not::Absent { .. });
-        if !testimony.iter().all(absent) {
+        if !testimony.iter().all(is_absent) {
             return Err(FetchError::Unidentified(reasons(&testimony)));
         }
         known.generation = Some(Generation::FIRST);
@@ -45,6 +41,29 @@ pub(super) async fn identify(
     known.segment_size = Some(facts.segment_size);
     known.generation = Some(facts.generation);
     Ok(())
+}
+
+/// The same, asking once. Where nobody could tell, but for who could not be
+/// asked, the first generation is good enough to *find* a segment in: its own
+/// header will tell whose it is. It is not good enough to prove an absence;
+/// `known` has no generation then.
+pub(super) async fn guess(
+    known: &mut Known,
+    stores: &[Candidate],
+    order: &[usize],
+) -> Result<Option<Generation>, FetchError> {
+    match identify(known, stores, order, &Patience::once()).await {
+        Ok(()) => Ok(known.generation),
+        Err(FetchError::Unidentified(_)) if known.system_id.is_some() => {
+            Ok(Some(Generation::FIRST))
+        }
+        Err(FetchError::Unidentified(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_absent(one: &Testimony) -> bool {
+    matches!(one.said, Not::Absent { .. })
 }
 
 fn choose<'a>(

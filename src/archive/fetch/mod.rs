@@ -40,6 +40,8 @@ use crate::{
 use answer::{Not, Testimony};
 use error::{all_of, reasons};
 use object::{Bench, Wanted, receive};
+use speed::Speeds;
+use spool::Spool;
 use survey::{Candidate, Heard, Patience, Survey, survey};
 use verdict::{Verdict, judge};
 
@@ -204,25 +206,60 @@ impl Recovery {
         to: &Path,
         patience: &Patience,
     ) -> Result<Survey<Temporary>, FetchError> {
-        let mut speeds = self.spool.as_ref().map(|spool| spool.speeds());
-        let order = speeds.clone().unwrap_or_default().order(stores);
-        if self.known.generation.is_none() {
-            generation::identify(&mut self.known, stores, &order, patience).await?;
-            if let Some(spool) = &self.spool {
-                spool.keep_known(&self.known);
+        let order = self.speeds().order(stores);
+        let is_new = self.known.generation.is_none();
+        if is_new && name.holds_pages() {
+            let guessed = generation::guess(&mut self.known, stores, &order).await?;
+            if let (Some(guessed), None) = (guessed, self.known.generation) {
+                let once = Patience::once();
+                let survey = self.ask_in(guessed, stores, name, to, &once).await?;
+                if survey.found.is_some() {
+                    return Ok(survey);
+                }
             }
         }
-        let wanted = self.wanted(name);
+        if self.known.generation.is_none() {
+            generation::identify(&mut self.known, stores, &order, patience).await?;
+        }
+        if let (true, Some(spool)) = (is_new, &self.spool) {
+            spool.keep_known(&self.known);
+        }
+        self.ask_in(self.generation(), stores, name, to, patience)
+            .await
+    }
+
+    async fn ask_in(
+        &self,
+        generation: Generation,
+        stores: &[Candidate],
+        name: WalFileName,
+        to: &Path,
+        patience: &Patience,
+    ) -> Result<Survey<Temporary>, FetchError> {
+        let mut speeds = self.speeds();
+        let wanted = Wanted {
+            generation,
+            ..self.wanted(name)
+        };
         let bench = Bench::new(stores.len());
         let ask = async |place: &Place, heard: &Heard| {
             receive(place, &wanted, to, &bench, &[heard]).await
         };
-        let survey = survey(stores, &order, patience, ask).await?;
-        if let (Some(spool), Some(speeds)) = (&self.spool, &mut speeds) {
+        let survey = survey(stores, &speeds.order(stores), patience, ask).await?;
+        if let Some(spool) = &self.spool {
             speeds.learn(stores, &survey);
-            spool.keep_speeds(speeds);
+            spool.keep_speeds(&speeds);
         }
         Ok(survey)
+    }
+
+    fn speeds(&self) -> Speeds {
+        let spool = self.spool.as_ref();
+        spool.map(Spool::speeds).unwrap_or_default()
+    }
+
+    fn generation(&self) -> Generation {
+        self.known.generation.unwrap_or(Generation::FIRST)
     }
 
     /// An archive without `cluster.json` tells the size of its segments by
@@ -241,7 +278,7 @@ impl Recovery {
     fn wanted(&self, name: WalFileName) -> Wanted {
         Wanted {
             name,
-            generation: self.known.generation.unwrap_or(Generation::FIRST),
+            generation: self.generation(),
             known: self.known,
             look_behind: self.looks_behind(name),
         }
@@ -253,7 +290,7 @@ impl Recovery {
         name: WalFileName,
         survey: &Survey<T>,
     ) -> Vec<Suspect> {
-        let generation = self.known.generation.unwrap_or(Generation::FIRST);
+        let generation = self.generation();
         let damaged = stores.iter().zip(&survey.nots);
         let suspect = |(store, not): (&Candidate, &Option<Not>)| match (not, &store.place) {
             (Some(Not::Damaged { reason }), Ok(place)) => Some(Suspect {

@@ -45,23 +45,31 @@ pub(super) struct Wanted {
 /// The room in which objects are unpacked: memory, and how many at a time.
 #[derive(Debug, Clone)]
 pub(super) struct Bench {
-    pool: BufferPool,
+    /// Objects as they came: kept apart, since they are a fraction of a raw
+    /// segment and a buffer keeps the room that it once grew to.
+    packed: BufferPool,
+    raw: BufferPool,
     unpacking: Arc<Semaphore>,
 }
 
+/// How many objects are unpacked at a time: one for each core of a small host.
+const UNPACKING: usize = 2;
+
 impl Bench {
-    /// For at most `at_once` files being received at a time, two of them being
-    /// unpacked.
+    /// For at most `at_once` files being received at a time.
     pub(super) fn new(at_once: usize) -> Self {
+        let largest = IN_MEMORY as usize + (1 << 20);
         Bench {
-            pool: BufferPool::new(at_once + 2, IN_MEMORY as usize + (1 << 20)),
-            unpacking: Arc::new(Semaphore::new(2)),
+            packed: BufferPool::new(at_once, largest),
+            raw: BufferPool::new(UNPACKING, largest),
+            unpacking: Arc::new(Semaphore::new(UNPACKING)),
         }
     }
 
     /// There will be nothing to do for a while.
     pub(super) fn rest(&self) {
-        self.pool.release();
+        self.packed.release();
+        self.raw.release();
     }
 }
 
@@ -169,7 +177,7 @@ impl Receiver {
             wanted,
             to: to.to_owned(),
             bench: bench.clone(),
-            state: State::Held(bench.pool.take()),
+            state: State::Held(bench.packed.take()),
         }
     }
 
@@ -215,7 +223,7 @@ impl Receiver {
             ),
         };
         let permit = bench.unpacking.clone().acquire_owned().await;
-        let pool = bench.pool;
+        let pool = bench.raw;
         let work = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             match state {
