@@ -12,6 +12,9 @@ use crate::{
 
 const FILES: u64 = 48;
 
+/// So that a pass takes seconds on any machine, and is killed in its middle.
+const SLOWLY: &str = "[ship]\nrate_limit = \"8MiB\"";
+
 /// Kills `ship` so often, wherever it is, then lets one pass end.
 fn killed(archive: &Archive, times: u32) {
     let mut interrupted = 0;
@@ -36,6 +39,7 @@ fn killed(archive: &Archive, times: u32) {
 #[test]
 fn killed_at_random_it_loses_and_doubles_nothing_in_two_clouds() {
     let it = InClouds::new(&["a", "b"]);
+    it.configure(SLOWLY);
     let files = it.archive.stage_many(FILES, 400_000);
     killed(&it.archive, 16);
     it.assert_complete(&files);
@@ -44,6 +48,8 @@ fn killed_at_random_it_loses_and_doubles_nothing_in_two_clouds() {
 #[test]
 fn killed_at_random_it_loses_and_doubles_nothing_in_directories() {
     let archive = Archive::new(&["a", "b"]);
+    let stores = archive.directory_store("a") + &archive.directory_store("b");
+    archive.configure(SLOWLY, &stores);
     let files = archive.stage_many(FILES, 400_000);
     killed(&archive, 16);
     crate::assert_stored(&archive, &["a", "b"], &files, |store, name| {
@@ -61,6 +67,7 @@ fn a_server_that_shares_no_code_holds_the_same() {
         return;
     };
     let it = InClouds::on(vec![("a", versitygw), ("b", S3Server::start_s3s())]);
+    it.configure(SLOWLY);
     let files = it.archive.stage_many(12, MIB as usize);
     killed(&it.archive, 4);
     it.assert_complete(&files);
