@@ -14,10 +14,12 @@
 //! another cluster's files are never met in it.
 
 use std::{
+    ffi::OsStr,
     fs::{File, OpenOptions},
     io::{self, Seek, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -35,6 +37,10 @@ use crate::{
 
 /// The kernel's identifier of this boot (random(4)).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// A spool in which nothing was made or taken for so long, and which has no
+/// prefetcher, is of a recovery that is over.
+const LEFT_ALONE: Duration = Duration::from_secs(3600);
 
 /// The spool of one data directory, in this boot.
 #[derive(Debug, Clone)]
@@ -126,8 +132,9 @@ impl Spool {
         Ok(segments)
     }
 
-    /// Removes what crashed prefetchers left: their temporaries, and the
-    /// spools of earlier boots. For the holder of the lock.
+    /// Removes what dead prefetchers left: their temporaries here, the spools
+    /// of earlier boots, and those of recoveries that are over. For the holder
+    /// of the lock.
     pub(super) fn sweep(&self) -> io::Result<()> {
         for entry in std::fs::read_dir(&self.root)? {
             let entry = entry?;
@@ -135,16 +142,27 @@ impl Spool {
                 std::fs::remove_file(entry.path())?;
             }
         }
-        let Some(parent) = self.root.parent() else {
-            return Ok(());
-        };
-        for entry in std::fs::read_dir(parent)? {
-            let path = entry?.path();
-            if path != self.root {
-                std::fs::remove_dir_all(path)?;
+        let spools = self.root.parent().and_then(Path::parent);
+        for who in spools.into_iter().flat_map(entries) {
+            for root in entries(&who) {
+                let other = Spool { root };
+                if other.root != self.root && other.is_over(self.root.file_name()) {
+                    // Another user's it cannot remove, nor need it.
+                    let _ = std::fs::remove_dir_all(&other.root);
+                }
             }
+            // Fails for one that is in use.
+            let _ = std::fs::remove_dir(who);
         }
         Ok(())
+    }
+
+    /// Whether nobody uses it: it is of another boot, or has been left alone.
+    fn is_over(&self, boot: Option<&OsStr>) -> bool {
+        let changed = std::fs::metadata(&self.root).and_then(|metadata| metadata.modified());
+        let age = changed.ok().and_then(|time| time.elapsed().ok());
+        let left_alone = age.is_some_and(|age| age >= LEFT_ALONE) && !self.is_locked();
+        self.root.file_name() != boot || left_alone
     }
 
     /// How fast the stores were.
@@ -195,6 +213,11 @@ impl Spool {
     }
 }
 
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten();
+    entries.flatten().map(|entry| entry.path()).collect()
+}
+
 /// A name for a data directory, a cluster, a plan and an archive.
 fn who(
     directory: &Path,
@@ -215,4 +238,42 @@ fn who(
     }
     let digest = Sha256::of(&text).to_string();
     digest[..16].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_other_recoveries_is_swept_and_what_is_used_is_not() {
+        let top = tempfile::tempdir().unwrap();
+        let long_ago = SystemTime::now() - 2 * LEFT_ALONE;
+        let spool = |who: &str, boot: &str| {
+            let root = top.path().join(who).join(boot);
+            std::fs::create_dir_all(&root).unwrap();
+            fs::replace_volatile(&root.join("000000010000000400000024"), b"raw").unwrap();
+            Spool { root }
+        };
+        let ours = spool("ours", "now");
+        let lock = ours.lock().unwrap().unwrap();
+        assert!(ours.lock().unwrap().is_none() && ours.is_locked_by(&lock));
+        let busy = spool("busy", "now");
+        let _busy = busy.lock().unwrap().unwrap();
+        let fresh = spool("fresh", "now");
+        let over = spool("over", "now");
+        let crashed = [spool("ours", "before"), spool("others", "before")];
+        fs::replace_volatile(&ours.root.join(".NAME.walkeep0"), b"half").unwrap();
+        for old in [&busy, &over] {
+            let root = File::open(&old.root).unwrap();
+            root.set_modified(long_ago).unwrap();
+        }
+        ours.sweep().unwrap();
+        let left = |spool: &Spool| spool.segments().is_ok_and(|segments| segments.len() == 1);
+        assert!(left(&ours) && left(&busy) && left(&fresh));
+        assert!(!left(&over) && !crashed.iter().any(left));
+        assert!(!top.path().join("others").exists());
+        assert!(!ours.root.join(".NAME.walkeep0").exists());
+    }
 }
