@@ -52,10 +52,11 @@ pub enum Profile {
 pub struct Timeouts {
     /// For a connection, TLS included. 10 s.
     pub connect: Duration,
-    /// Without a byte, in the direction in which bytes should go. 30 s.
+    /// Without a byte, in the direction in which bytes should go. 30 s; once
+    /// a body is sent, a second more for each 64 KiB of it that may still be
+    /// on its way.
     pub idle: Duration,
-    /// For a transfer as a whole, and for the answer once a body is sent:
-    /// this, and a second for each 64 KiB. 60 s.
+    /// For a transfer as a whole: this, and a second for each 64 KiB. 60 s.
     pub transfer: Duration,
 }
 
@@ -73,6 +74,16 @@ impl Timeouts {
     /// How long a transfer of `length` bytes may take at the most: what is
     /// slower is given up for a new attempt.
     pub(super) fn of_transfer(&self, length: u64) -> Duration {
-        self.transfer + Duration::from_secs(length / (64 << 10))
+        self.transfer + Self::slowest(length)
+    }
+
+    /// How long to wait for the answer, when `length` bytes may still be on
+    /// their way to the server.
+    pub(super) fn of_answer(&self, length: u64) -> Duration {
+        self.idle + Self::slowest(length)
+    }
+
+    fn slowest(length: u64) -> Duration {
+        Duration::from_secs(length / (64 << 10))
     }
 }

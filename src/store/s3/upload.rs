@@ -104,7 +104,7 @@ impl Upload {
             let patience = if self.sent.load(Ordering::Relaxed) < self.length {
                 timeouts.idle
             } else {
-                timeouts.of_transfer(self.length.min(SEND_BUFFER))
+                timeouts.of_answer(self.length.min(SEND_BUFFER))
             };
             let longest = timeouts.of_transfer(self.length);
             let deadline = self.begun + longest.min(last + patience);
