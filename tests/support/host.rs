@@ -64,13 +64,15 @@ pub fn hand_over(path: &Path) {
 pub fn walkeep_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        let built = Path::new(env!("CARGO_BIN_EXE_walkeep"));
-        if server_user_can_execute(built) {
-            return built.to_path_buf();
+        // As the program itself sees its path: without links.
+        let built = Path::new(env!("CARGO_BIN_EXE_walkeep")).canonicalize();
+        let built = built.expect("find the walkeep binary");
+        if server_user_can_execute(&built) {
+            return built;
         }
         let directory = HOME.subdirectory("bin");
         let reachable = directory.join("walkeep");
-        link_or_copy(built, &reachable).expect("copy the walkeep binary");
+        link_or_copy(&built, &reachable).expect("copy the walkeep binary");
         reachable
     })
 }
