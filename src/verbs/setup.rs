@@ -50,18 +50,18 @@ impl Host {
         })
     }
 
+    /// Where staging is, whether its volume is mounted or not.
+    pub fn staging_path(&self) -> Result<&Path, ConfigError> {
+        let path = self.config.staging.path.as_deref();
+        path.ok_or_else(|| ConfigError::Value {
+            place: "staging.path".to_owned(),
+            problem: "not set; name the directory where WAL waits to be shipped".to_owned(),
+        })
+    }
+
     /// The staging directory, with its marker.
     pub fn staging(&self) -> anyhow::Result<Staging> {
-        let path = self
-            .config
-            .staging
-            .path
-            .as_deref()
-            .ok_or_else(|| ConfigError::Value {
-                place: "staging.path".to_owned(),
-                problem: "not set; name the directory where WAL waits to be shipped".to_owned(),
-            })?;
-        Ok(Staging::open(path)?)
+        Ok(Staging::open(self.staging_path()?)?)
     }
 
     /// The catalog. Its directory is made where it is missing.

@@ -16,7 +16,6 @@ use crate::{
         staging::{self, Marker, Staging, StagingError},
     },
     cluster::Identity,
-    config::ConfigError,
     fs,
     layout::{Generation, Key},
     verbs::{Host, block_on, setup::PROMPT},
@@ -46,14 +45,7 @@ pub(super) struct BoundStore {
 /// generation of the archive.
 pub(super) fn bind(host: &Host, cluster: &Identity, upgraded: bool) -> anyhow::Result<Bound> {
     let config = &host.config;
-    let root = config
-        .staging
-        .path
-        .as_deref()
-        .ok_or_else(|| ConfigError::Value {
-            place: "staging.path".to_owned(),
-            problem: "not set; name the directory where WAL waits to be shipped".to_owned(),
-        })?;
+    let root = host.staging_path()?;
     let staged = look_at_staging(host, cluster, upgraded)?;
     let facts = GenerationFacts {
         generation: Generation::FIRST,
