@@ -9,6 +9,9 @@
     reason = "this is the room the ban points to"
 )]
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
@@ -70,26 +73,13 @@ impl Temporary {
         for number in 0..MOST_BESIDE {
             let number = first.wrapping_add(number) % MOST_BESIDE;
             let path = directory.join(format!(".{name}.walkeep{number}"));
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&path)?;
-            match file.try_lock() {
-                Err(TryLockError::Error(error)) => return Err(error),
-                // Busy, or its writer gave it its name just now.
-                Err(TryLockError::WouldBlock) => {}
-                Ok(()) if !names(&path, &file) => {}
-                Ok(()) => {
-                    file.set_len(0)?;
-                    return Ok(Temporary {
-                        path,
-                        file,
-                        kept: false,
-                    });
-                }
+            if let Some(file) = try_lock(&path)? {
+                file.set_len(0)?;
+                return Ok(Temporary {
+                    path,
+                    file,
+                    kept: false,
+                });
             }
         }
         let busy = "other processes are writing it";
@@ -158,6 +148,24 @@ pub fn sweep_temporaries(directory: &Path) -> io::Result<usize> {
         }
     }
     Ok(swept)
+}
+
+/// Opens the file at `path`, made where it is missing, and locks it; `None`
+/// where somebody else holds it, or the name went to another file meanwhile.
+/// It is held as long as it is open; what is in it stays.
+pub fn try_lock(path: &Path) -> io::Result<Option<File>> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file).filter(|file| names(path, file))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 /// Whether `path` still names the open `file` and is older than a minute: a
@@ -358,97 +366,4 @@ fn split(path: &Path) -> io::Result<(&Path, &str)> {
     let name = path.file_name().and_then(|name| name.to_str());
     name.map(|name| (directory.unwrap_or(Path::new(".")), name))
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_new_name_replaces_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("file");
-        write_new(&path, b"one").unwrap();
-        assert_eq!(
-            write_new(&path, b"two").unwrap_err().kind(),
-            io::ErrorKind::AlreadyExists
-        );
-        assert_eq!(fs::read(&path).unwrap(), b"one");
-        write(&path, b"three").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"three");
-        assert_eq!(
-            fs::read_dir(directory.path()).unwrap().count(),
-            1,
-            "a temporary stayed"
-        );
-    }
-
-    #[test]
-    fn zeros_are_left_out_of_a_copy_and_read_back() {
-        let directory = tempfile::tempdir().unwrap();
-        for length in [0, 1, CHUNK, CHUNK + 1, 40 * CHUNK + 7] {
-            let mut bytes = vec![0; length];
-            for at in [0, 3 * CHUNK + 5] {
-                if let Some(byte) = bytes.get_mut(at) {
-                    *byte = 7;
-                }
-            }
-            let mut temporary = Temporary::create(directory.path(), "copy").unwrap();
-            let copied = copy_sparse(&mut bytes.as_slice(), temporary.file()).unwrap();
-            assert_eq!(copied, length as u64);
-            let path = directory.path().join("kept");
-            temporary.keep(&path).unwrap();
-            assert_eq!(fs::read(&path).unwrap(), bytes);
-            assert!(fs::metadata(&path).unwrap().blocks() * 512 <= 3 * CHUNK as u64);
-            let (copy, other) = (File::open(&path).unwrap(), directory.path().join("other"));
-            fs::write(&other, &bytes).unwrap();
-            assert!(same_bytes(&copy, &File::open(&other).unwrap()).unwrap());
-            bytes.push(1);
-            fs::write(&other, &bytes).unwrap();
-            assert!(!same_bytes(&copy, &File::open(&other).unwrap()).unwrap());
-        }
-    }
-
-    #[test]
-    fn a_torn_line_does_not_swallow_the_next() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("lines");
-        fs::write(&path, "whole\ntor").unwrap();
-        append_lines(&path, "next\n").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "whole\ntor\nnext\n");
-    }
-
-    #[test]
-    fn the_sweep_leaves_a_living_writers_file() {
-        let directory = tempfile::tempdir().unwrap();
-        let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
-        let stale = directory.path().join("stale");
-        File::create(&stale).unwrap().set_modified(old).unwrap();
-        let mut busy = Temporary::create(directory.path(), "busy").unwrap();
-        busy.file().set_modified(old).unwrap();
-        assert_eq!(sweep_temporaries(directory.path()).unwrap(), 1);
-        assert!(busy.path().exists() && !stale.exists());
-    }
-
-    #[test]
-    fn what_a_killed_writer_left_is_taken_over() {
-        let directory = tempfile::tempdir().unwrap();
-        let to = directory.path().join("RECOVERYXLOG");
-        for number in 0..MOST_BESIDE {
-            let left = format!(".RECOVERYXLOG.walkeep{number}");
-            fs::write(directory.path().join(left), b"left behind").unwrap();
-        }
-        let mut one = Temporary::beside(&to).unwrap();
-        let mut two = Temporary::beside(&to).unwrap();
-        assert_ne!(one.path(), two.path());
-        one.file().write_all(b"one").unwrap();
-        two.file().write_all(b"two").unwrap();
-        let ours = two.path().to_owned();
-        one.place(&to).unwrap();
-        drop(two);
-        assert_eq!(fs::read(&to).unwrap(), b"one");
-        assert!(!ours.exists());
-        let count = fs::read_dir(directory.path()).unwrap().count();
-        assert_eq!(count as u32, MOST_BESIDE - 1);
-    }
 }
