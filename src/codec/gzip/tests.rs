@@ -1,6 +1,8 @@
 //! Objects there and back, whole and damaged, by every encoder and both
 //! decoders.
 
+mod peers;
+
 use std::{
     fs::File,
     io::{Read, Seek, SeekFrom},
