@@ -177,7 +177,7 @@ impl Outcome<'_> {
             stores,
         } = self.bound;
         let identity = &self.cluster.identity;
-        let stores = stores.iter().map(|store| {
+        let stores = list(stores, |store| {
             json!({
                 "name": store.name,
                 "key": store.key,
@@ -185,7 +185,7 @@ impl Outcome<'_> {
                 "unclaimed_wal": store.unclaimed_wal,
             })
         });
-        let settings = self.change.wanted.iter().map(|one| {
+        let settings = list(&self.change.wanted, |one| {
             let (state, is) = match &one.state {
                 State::InEffect => ("in-effect", None),
                 State::AfterRestart => ("after-restart", None),
@@ -194,10 +194,11 @@ impl Outcome<'_> {
             };
             json!({ "name": one.name, "value": one.value, "state": state, "is": is })
         });
-        let changed = self.change.changed.iter();
-        let changed = changed.map(|(name, was, now)| json!({"name": name, "was": was, "now": now}));
-        let leftovers = self.change.leftovers.iter();
-        let leftovers = leftovers.map(|left| {
+        let changed = list(
+            &self.change.changed,
+            |(name, was, now)| json!({"name": name, "was": was, "now": now}),
+        );
+        let leftovers = list(&self.change.leftovers, |left| {
             json!({
                 "name": left.name,
                 "value": left.value,
@@ -206,10 +207,10 @@ impl Outcome<'_> {
             })
         });
         let ignored = self.file.found.iter().flat_map(|found| &found.ignored);
-        let ignored = ignored.map(|(name, why)| json!({"name": name, "reason": why}));
+        let ignored = list(ignored, |(name, why)| json!({"name": name, "reason": why}));
         json!({
             "config": { "path": self.file.path, "written": self.file.written },
-            "ignored_variables": ignored.collect::<Vec<_>>(),
+            "ignored_variables": ignored,
             "cluster": {
                 "name": self.host.config.cluster.name,
                 "postgres_major": identity.postgres_major,
@@ -219,10 +220,10 @@ impl Outcome<'_> {
                 "server_asked": self.cluster.session.is_ok(),
             },
             "staging": { "path": path, "made": made },
-            "stores": stores.collect::<Vec<_>>(),
-            "settings": settings.collect::<Vec<_>>(),
-            "changed": changed.collect::<Vec<_>>(),
-            "leftovers": leftovers.collect::<Vec<_>>(),
+            "stores": stores,
+            "settings": settings,
+            "changed": changed,
+            "leftovers": leftovers,
             "managed": self.change.managed,
             "restart_needed": !self.restart_for().is_empty(),
             "acknowledge": match self.acknowledge() {
@@ -232,6 +233,11 @@ impl Outcome<'_> {
             },
         })
     }
+}
+
+/// A JSON array, an entry for each item.
+fn list<T>(items: impl IntoIterator<Item = T>, entry: impl Fn(T) -> Value) -> Value {
+    items.into_iter().map(entry).collect()
 }
 
 /// As a line of postgresql.conf.
