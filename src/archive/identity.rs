@@ -8,6 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::format;
 use crate::{
     layout::Generation,
     postgres::{SegmentSize, SystemId},
@@ -73,12 +74,11 @@ impl ClusterFile {
 
     /// Reads a stored `cluster.json`.
     pub fn parse(bytes: &[u8]) -> Result<Self, InvalidClusterFile> {
-        let read: ClusterFile = serde_json::from_slice(bytes)
-            .map_err(|error| InvalidClusterFile::NotReadable(error.to_string()))?;
-        if read.format > FORMAT {
-            return Err(InvalidClusterFile::Newer(read.format));
+        if let Some(format) = format::newer(bytes, FORMAT) {
+            return Err(InvalidClusterFile::Newer(format));
         }
-        Ok(read)
+        serde_json::from_slice(bytes)
+            .map_err(|error| InvalidClusterFile::NotReadable(error.to_string()))
     }
 
     /// The bytes to store: indented, for whoever reads it without us.
@@ -120,10 +120,12 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_an_error() {
         let newer = TEXT.replace("\"format\":1", "\"format\":2");
-        assert_eq!(
-            ClusterFile::parse(newer.as_bytes()),
-            Err(InvalidClusterFile::Newer(2))
-        );
+        // What else may be of another type by then: all of it.
+        let others = r#"{"generations":{"1":[]},"format":2,"cluster":7}"#;
+        for newer in [newer.as_str(), others] {
+            let read = ClusterFile::parse(newer.as_bytes());
+            assert_eq!(read, Err(InvalidClusterFile::Newer(2)));
+        }
         for wrong in ["", "[]", "{}", "{\"format\":1,\"generations\":[{}]}"] {
             let read = ClusterFile::parse(wrong.as_bytes());
             assert!(

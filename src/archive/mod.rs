@@ -3,6 +3,7 @@
 
 pub mod claim;
 pub mod fetch;
+mod format;
 pub mod identity;
 pub mod inspect;
 pub mod object;

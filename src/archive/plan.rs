@@ -13,6 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::format;
 use crate::{
     layout::Generation,
     postgres::{SegmentName, SegmentSize, SystemId, TimelineId, WalFileName},
@@ -101,11 +102,11 @@ impl FetchPlan {
 
     /// Reads a plan file.
     pub fn parse(bytes: &[u8]) -> Result<Self, InvalidPlan> {
+        if let Some(format) = format::newer(bytes, FORMAT) {
+            return Err(InvalidPlan::Newer(format));
+        }
         let plan: FetchPlan = serde_json::from_slice(bytes)
             .map_err(|error| InvalidPlan::NotReadable(error.to_string()))?;
-        if plan.format > FORMAT {
-            return Err(InvalidPlan::Newer(plan.format));
-        }
         if plan.stores.is_empty() && !plan.staging {
             return Err(InvalidPlan::NoSource);
         }
@@ -210,6 +211,8 @@ mod tests {
             FetchPlan::parse(&plan.to_json()).unwrap_err()
         };
         assert_eq!(changed(&|plan| plan.format = 2), InvalidPlan::Newer(2));
+        let others = br#"{"stores":{"r2":{}},"segments":7,"format":2}"#;
+        assert_eq!(FetchPlan::parse(others), Err(InvalidPlan::Newer(2)));
         assert_eq!(changed(&|plan| plan.stores.clear()), InvalidPlan::NoSource);
         let backwards = changed(&|plan| plan.segments[0].last = plan.segments[1].last);
         assert!(matches!(backwards, InvalidPlan::Range { .. }));

@@ -21,7 +21,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{inspect::Owner, receipts::Receipts};
+use super::{format, inspect::Owner, receipts::Receipts};
 use crate::{
     codec::Sha256,
     fs,
@@ -138,15 +138,15 @@ impl Staging {
             }
             bytes => bytes.map_err(StagingError::io("read the marker", &path))?,
         };
+        if let Some(found) = format::newer(&bytes, FORMAT) {
+            let path = root.to_owned();
+            return Err(StagingError::NewerFormat { path, found });
+        }
         let marker: Marker =
             serde_json::from_slice(&bytes).map_err(|error| StagingError::BadMarker {
                 path,
                 reason: error.to_string(),
             })?;
-        if marker.format > FORMAT {
-            let (path, found) = (root.to_owned(), marker.format);
-            return Err(StagingError::NewerFormat { path, found });
-        }
         Ok(Staging {
             root: root.to_owned(),
             marker,

@@ -39,13 +39,16 @@ fn a_marker_that_cannot_be_understood_is_refused() {
     let path = archive.incoming(&name, &segment(&name, MIB, 100, 1));
     let marker = archive.staged("walkeep.json");
     let text = fs::read_to_string(&marker).unwrap();
-    put(
-        &marker,
-        text.replace("\"format\": 1", "\"format\": 99").as_bytes(),
-    );
-    archive
-        .push(&path)
-        .says(1, &["has format 99", "install the newer walkeep"]);
+    let newer = text.replace("\"format\": 1", "\"format\": 99");
+    // Whose fields may be of other types.
+    let other = newer.replace("\"generation\": 1", "\"generation\": {\"number\": 1}");
+    assert_ne!(newer, other);
+    for newer in [newer, other] {
+        put(&marker, newer.as_bytes());
+        archive
+            .push(&path)
+            .says(1, &["has format 99", "install the newer walkeep"]);
+    }
     put(&marker, b"{");
     archive
         .push(&path)
