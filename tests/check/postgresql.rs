@@ -26,6 +26,20 @@ fn a_command_that_is_not_walkeep_or_hides_its_answer_loses_data() {
             ),
         ),
         (
+            format!("exit 0; {ours}"),
+            format!(
+                "loss     postgresql: archive_command = 'exit 0; {ours}': \"exit 0\" tells \
+                 PostgreSQL \"archived\" when it is not\n           run `walkeep init --apply`\n"
+            ),
+        ),
+        (
+            format!("true # {ours}"),
+            format!(
+                "loss     postgresql: archive_command = 'true # {ours}': that is not walkeep, so \
+                 nothing reaches the stores\n"
+            ),
+        ),
+        (
             "/no/such/walkeep wal push %p".to_owned(),
             "loss     postgresql: archive_command runs \"/no/such/walkeep\", which is no program \
              here\n"

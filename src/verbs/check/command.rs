@@ -3,6 +3,10 @@
 //! answer of the shell (`archive_command`: 0 is archived; `restore_command`: 1
 //! to 125 is "no such file"), so what stands around walkeep decides.
 
+mod shell;
+
+use shell::{ENDS, Token, tokens};
+
 /// Which of the two commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -42,30 +46,76 @@ pub(super) fn judge(kind: Kind, text: &str) -> Verdict {
     let tokens = tokens(text);
     let is_walkeep = |token: &Token| matches!(token, Token::Word(word) if word.rsplit('/').next() == Some("walkeep"));
     let Some(at) = tokens.iter().position(is_walkeep) else {
-        return if text.contains("walkeep") {
-            Verdict::Through(first_word(&tokens))
-        } else {
-            Verdict::Other
-        };
+        return quoted(kind, text, &tokens);
     };
-    if let Some(changes) = changing_operator(kind, &tokens, at) {
-        return Verdict::Changes(changes);
-    }
-    if tokens.contains(&Token::Operator("&&")) {
-        return Verdict::Through("&&".to_owned());
+    if let Some(verdict) = leaves_before(kind, &tokens[..at]) {
+        return verdict;
     }
     // What ends before walkeep begins changes nothing of its answer.
-    let ends = |token: &Token| ENDS.iter().any(|end| *token == Token::Operator(end));
-    let begin = tokens[..at].iter().rposition(ends).map_or(0, |end| end + 1);
+    let begin = tokens[..at].iter().rposition(Token::ends);
+    let begin = begin.map_or(0, |end| end + 1);
+    if let Some(changes) = changing_operator(kind, &tokens[begin..], at - begin) {
+        return Verdict::Changes(changes);
+    }
+    if tokens[begin..].contains(&Token::Operator("&&")) {
+        return Verdict::Through("&&".to_owned());
+    }
     let mut before = tokens[begin..at].iter();
-    if let Some(Token::Word(wrapper)) = before.find(|token| !passes_through(token)) {
-        return Verdict::Through(wrapper.clone());
+    match before.find(|token| !passes_through(token)).map(Token::text) {
+        None => {}
+        Some("!") => return Verdict::Changes("!".to_owned()),
+        Some(word) if RUN_NOTHING.contains(&word) => return Verdict::Other,
+        Some(wrapper) => return Verdict::Through(wrapper.to_owned()),
     }
     let words = tokens[at..].iter().map_while(|token| match token {
         Token::Word(word) => Some(word.as_str()),
         Token::Operator(_) => None,
     });
     arguments(kind, words)
+}
+
+/// A command that does not run walkeep itself, but may name it to what it
+/// runs, as in `sh -c 'walkeep …'`.
+fn quoted(kind: Kind, text: &str, tokens: &[Token]) -> Verdict {
+    let names = |token: &&Token| token.text().contains("walkeep");
+    let Some(quoted) = tokens.iter().find(names).map(Token::text) else {
+        return Verdict::Other;
+    };
+    if quoted.len() < text.len()
+        && let Verdict::Changes(changes) = judge(kind, quoted)
+    {
+        return Verdict::Changes(changes);
+    }
+    match tokens.first().map(Token::text) {
+        Some(word) if RUN_NOTHING.contains(&word) => Verdict::Other,
+        first => Verdict::Through(first.unwrap_or_default().to_owned()),
+    }
+}
+
+/// What among the commands before walkeep may end the shell without it.
+fn leaves_before(kind: Kind, before: &[Token]) -> Option<Verdict> {
+    let commands = before.split(|token| matches!(token, Token::Operator(_)));
+    let mut commands: Vec<&[Token]> = commands.collect();
+    // The last one is walkeep's own.
+    commands.pop();
+    commands.into_iter().find_map(|command| {
+        let words = command.iter().map(Token::text);
+        let words: Vec<&str> = words.skip_while(|word| leads_in(word)).collect();
+        match words.as_slice() {
+            // PostgreSQL keeps the file and asks again.
+            ["exit" | "return", code] if kind == Kind::Archive && fails(code) => None,
+            ["exit" | "return" | "trap", ..] | ["exec", _, ..] => {
+                Some(Verdict::Changes(words.join(" ")))
+            }
+            [shell @ ("eval" | "." | "source"), ..] => Some(Verdict::Through((*shell).to_owned())),
+            _ => None,
+        }
+    })
+}
+
+/// Whether an exit code says "no", and nothing worse.
+fn fails(code: &str) -> bool {
+    code.parse().is_ok_and(|code: u8| (1..=125).contains(&code))
 }
 
 fn arguments<'a>(kind: Kind, mut words: impl Iterator<Item = &'a str>) -> Verdict {
@@ -105,9 +155,8 @@ fn changing_operator(kind: Kind, tokens: &[Token], at: usize) -> Option<String> 
         let Token::Operator(operator) = token else {
             continue;
         };
-        // `a && walkeep` and `walkeep && b` fail where walkeep fails; what
-        // ends before walkeep begins decides nothing either.
-        if *operator == "&&" || (ENDS.contains(operator) && index < at) {
+        // `a && walkeep` and `walkeep && b` fail where walkeep fails.
+        if *operator == "&&" {
             continue;
         }
         let next = tokens.get(index + 1);
@@ -119,10 +168,10 @@ fn changing_operator(kind: Kind, tokens: &[Token], at: usize) -> Option<String> 
         // restore_command it becomes "no such file".
         let fails = match after.as_slice() {
             ["false"] => true,
-            ["exit", code] => code.parse().is_ok_and(|code: u8| (1..=125).contains(&code)),
+            ["exit", code] => fails(code),
             _ => false,
         };
-        if kind == Kind::Archive && *operator == "||" && fails {
+        if kind == Kind::Archive && *operator == "||" && index > at && fails {
             continue;
         }
         return Some(
@@ -139,100 +188,29 @@ fn passes_through(token: &Token) -> bool {
     match token {
         Token::Operator(_) => true,
         Token::Word(word) => {
-            matches!(word.rsplit('/').next(), Some("env" | "exec"))
-                || word.split_once('=').is_some_and(|(name, _)| {
-                    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-                })
+            matches!(word.rsplit('/').next(), Some("env" | "exec")) || is_assignment(word)
         }
     }
 }
 
-fn first_word(tokens: &[Token]) -> String {
-    tokens
-        .first()
-        .map(Token::text)
-        .unwrap_or_default()
-        .to_owned()
+fn is_assignment(word: &str) -> bool {
+    word.split_once('=').is_some_and(|(name, _)| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    })
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
-    Word(String),
-    Operator(&'static str),
+/// What may stand before a command's name.
+fn leads_in(word: &str) -> bool {
+    const WORDS: [&str; 9] = [
+        "if", "then", "elif", "else", "while", "until", "do", "!", "{",
+    ];
+    WORDS.contains(&word) || is_assignment(word)
 }
 
-impl Token {
-    fn text(&self) -> &str {
-        match self {
-            Token::Word(word) => word,
-            Token::Operator(operator) => operator,
-        }
-    }
-}
-
-/// What ends one command, and lets the next begin whatever it answered.
-const ENDS: [&str; 2] = [";", "\n"];
-
-/// Longer operators first.
-const OPERATORS: [&str; 10] = ["||", "&&", ";", "|", "&", "\n", "(", ")", "`", "$("];
-
-/// Words and operators; redirections, which change no exit code, left out.
-fn tokens(text: &str) -> Vec<Token> {
-    let mut tokens = Vec::new();
-    let mut word: Option<String> = None;
-    let mut rest = text;
-    while let Some(next) = rest.chars().next() {
-        if let Some(operator) = OPERATORS
-            .iter()
-            .find(|operator| rest.starts_with(**operator))
-        {
-            tokens.extend(word.take().map(Token::Word));
-            tokens.push(Token::Operator(operator));
-            rest = &rest[operator.len()..];
-            continue;
-        }
-        let mut chars = rest.chars();
-        chars.next();
-        match next {
-            ' ' | '\t' => tokens.extend(word.take().map(Token::Word)),
-            '>' | '<' => {
-                // A number in front says which descriptor.
-                let number = |word: &String| word.bytes().all(|b| b.is_ascii_digit());
-                tokens.extend(word.take().filter(|word| !number(word)).map(Token::Word));
-                rest = skip_target(chars.as_str());
-                continue;
-            }
-            '\'' => {
-                let (quoted, after) = split(chars.as_str(), '\'');
-                word.get_or_insert_default().push_str(quoted);
-                rest = after;
-                continue;
-            }
-            '"' => {
-                let (quoted, after) = split(chars.as_str(), '"');
-                word.get_or_insert_default().push_str(quoted);
-                rest = after;
-                continue;
-            }
-            '\\' => word.get_or_insert_default().extend(chars.next()),
-            other => word.get_or_insert_default().push(other),
-        }
-        rest = chars.as_str();
-    }
-    tokens.extend(word.map(Token::Word));
-    tokens
-}
-
-fn split(text: &str, end: char) -> (&str, &str) {
-    text.split_once(end).unwrap_or((text, ""))
-}
-
-/// What follows a redirection's file, or its `&1`.
-fn skip_target(text: &str) -> &str {
-    let text = text.trim_start_matches(['>', '&', '|']).trim_start();
-    let end = text.find(|c: char| " \t\n;|&<>".contains(c));
-    &text[end.unwrap_or(text.len())..]
-}
+/// What takes words, and runs none of them.
+const RUN_NOTHING: [&str; 9] = [
+    "true", "false", ":", "echo", "printf", "test", "[", "exit", "return",
+];
 
 #[cfg(test)]
 mod tests {
@@ -254,6 +232,9 @@ mod tests {
             "LANG=C /usr/bin/walkeep --config /a\\ b/c.toml -v wal push \"%p\" 2>>/tmp/log",
             "/usr/bin/walkeep --config '/a b/c.toml' wal push %p >/dev/null 2>&1;",
             "cd /; /usr/bin/walkeep --config '/a b/c.toml' wal push %p",
+            "/usr/bin/walkeep --config '/a b/c.toml' wal push %p # || true",
+            "test -d /a || exit 1; /usr/bin/walkeep --config '/a b/c.toml' wal push %p",
+            "exec 2>>/log#1; /usr/bin/walkeep --config '/a b/c.toml' wal push %p",
         ] {
             let Verdict::Walkeep(found) = archive(text) else {
                 panic!("{text}: {:?}", archive(text));
@@ -277,12 +258,28 @@ mod tests {
             ("walkeep wal push %p | logger -t wal", "| logger -t wal"),
             ("walkeep wal push %p &", "&"),
             ("walkeep wal push %p ||cp %p /x/%f", "|| cp %p /x/%f"),
+            ("exit 0; walkeep wal push %p", "exit 0"),
+            ("exit; walkeep wal push %p", "exit"),
+            ("test -e /x/%f && exit 0; walkeep wal push %p", "exit 0"),
+            (
+                "if test -e /x/%f; then exit 0; fi\nwalkeep wal push %p",
+                "exit 0",
+            ),
+            ("exec cp %p /x/%f; walkeep wal push %p", "exec cp %p /x/%f"),
+            (
+                "trap 'exit 0' EXIT; walkeep wal push %p",
+                "trap exit 0 EXIT",
+            ),
+            ("true || walkeep wal push %p", "|| walkeep wal push %p"),
+            ("! walkeep wal push %p", "!"),
+            ("sh -c 'walkeep wal push %p || true'", "|| true"),
         ] {
             assert_eq!(archive(text), Verdict::Changes(by.to_owned()), "{text}");
         }
         for (text, by) in [
             ("walkeep wal fetch %f %p || exit 1", "|| exit 1"),
             ("walkeep wal fetch %f %p || false", "|| false"),
+            ("test -d /a || exit 1; walkeep wal fetch %f %p", "exit 1"),
             ("walkeep wal fetch %f %p; test $? -eq 0", "; test $? -eq 0"),
         ] {
             assert_eq!(restore(text), Verdict::Changes(by.to_owned()), "{text}");
@@ -302,7 +299,16 @@ mod tests {
         );
         assert_eq!(archive("sh -c 'walkeep wal push %p'"), through("sh"));
         assert_eq!(archive("test -f x && walkeep wal push %p"), through("&&"));
-        assert_eq!(archive("cp %p /archive/%f"), Verdict::Other);
+        assert_eq!(archive(". /x/y; walkeep wal push %p"), through("."));
+        for other in [
+            "cp %p /archive/%f",
+            "true # walkeep wal push %p",
+            "# walkeep wal push %p",
+            "echo walkeep wal push %p",
+            "echo 'walkeep wal push %p'",
+        ] {
+            assert_eq!(archive(other), Verdict::Other, "{other}");
+        }
         assert_eq!(archive(""), Verdict::Other);
         assert_eq!(
             archive("walkeep wal push %f"),
