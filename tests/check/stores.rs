@@ -1,13 +1,13 @@
 //! The stores, what their keys may do, and the catalog.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use crate::{
     Archive, BUCKETS,
     support::{
         postgres::Cluster,
         s3::{S3Server, Versitygw},
-        site::Site,
+        site::{Run, Site},
     },
 };
 
@@ -160,4 +160,61 @@ fn what_lies_beside_the_prefix_and_a_lost_catalog_are_noticed() {
         .says("note     store two: its key reaches what lies beside the prefix\n")
         .says("warning  catalog: ")
         .says("\n           run `walkeep catalog rebuild`\n");
+}
+
+/// The seconds are those at which it is asked: a test may be slow.
+#[test]
+fn a_clock_that_is_off_is_a_warning_and_one_that_signs_nothing_a_loss() {
+    let archive = Archive::new();
+    let skew_after = |run: &Run, severity: &str| -> u64 {
+        let begin = format!("{severity} store two: this host's clock is ");
+        let line = run
+            .stdout
+            .lines()
+            .find_map(|line| line.strip_prefix(&begin));
+        let line = line.unwrap_or_else(|| panic!("{begin:?} in\n{}", run.stdout));
+        let (seconds, rest) = line.split_once(' ').unwrap();
+        assert_eq!(rest, "s ahead of the store's");
+        seconds.parse().unwrap()
+    };
+    for (behind, severity, code) in [(90, "warning ", 0), (450, "loss    ", 1)] {
+        archive.servers[1].set_clock_behind(Duration::from_secs(behind));
+        let run = archive.check();
+        run.expect(code)
+            .says("\n           set this host's clock (NTP)\n")
+            .says("ok       store two: writes")
+            .says_not("store one: this host's clock");
+        let skew = skew_after(&run, severity);
+        assert!((behind - 2..behind + 10).contains(&skew), "{skew}");
+    }
+    archive.servers[1].set_clock_behind(Duration::from_secs(20));
+    archive.check().expect(0).says_not("clock");
+}
+
+/// 0.0.0.0 is no loopback address, and whoever connects to it stays on the
+/// host all the same (Linux): the one that walkeep may be let speak to here.
+#[test]
+fn plain_http_leaves_the_host_only_where_that_is_allowed() {
+    let archive = Archive::new();
+    let site = &archive.site;
+    let head = site.head(&archive.cluster);
+    let (good, loopback) = (archive.store(0), archive.store(1));
+    let elsewhere = loopback.replace("//127.0.0.1:", "//0.0.0.0:");
+    assert_ne!(loopback, elsewhere);
+    site.configure(&head, &format!("{good}\n{elsewhere}"));
+    let refused = "http is for loopback only, unless allow_http = true";
+    archive
+        .check()
+        .expect(1)
+        .says("loss     store two: open \"\": configuration (endpoint \"http://0.0.0.0:")
+        .says(refused)
+        .says("ok       store one: writes");
+    site.walkeep(&["init"]).expect(1).tells(refused);
+    site.configure(&head, &format!("{good}\n{elsewhere}allow_http = true\n"));
+    archive
+        .check()
+        .expect(0)
+        .says("warning  store two: plain http: everything it is sent can be read on the way\n")
+        .says("ok       store two: writes, reads and lists")
+        .says_not(refused);
 }

@@ -1,6 +1,11 @@
 //! s3s, served by a thread of this process.
 
-use std::{net::TcpListener, sync::mpsc, thread::JoinHandle};
+use std::{
+    net::TcpListener,
+    sync::mpsc,
+    thread::JoinHandle,
+    time::{Duration, SystemTime},
+};
 
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,6 +22,7 @@ use super::S3Server;
 pub(super) struct InProcess {
     stop: Option<oneshot::Sender<()>>,
     paused: watch::Sender<bool>,
+    behind: watch::Sender<Duration>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -31,6 +37,7 @@ impl InProcess {
         let service = service.build();
         let (stop, stopped) = oneshot::channel();
         let (paused, gate) = watch::channel(false);
+        let (behind, clock) = watch::channel(Duration::ZERO);
         let (listening, ready) = mpsc::channel();
         let address = server.address;
         let thread = std::thread::spawn(move || {
@@ -45,7 +52,7 @@ impl InProcess {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("listen");
                 listening.send(()).expect("tell the test");
                 tokio::select! {
-                    () = serve(listener, service, gate) => {}
+                    () = serve(listener, service, gate, clock) => {}
                     _ = stopped => {}
                 }
             });
@@ -56,12 +63,17 @@ impl InProcess {
         InProcess {
             stop: Some(stop),
             paused,
+            behind,
             thread: Some(thread),
         }
     }
 
     pub(super) fn set_paused(&self, paused: bool) {
         self.paused.send_replace(paused);
+    }
+
+    pub(super) fn set_clock_behind(&self, behind: Duration) {
+        self.behind.send_replace(behind);
     }
 }
 
@@ -74,15 +86,25 @@ impl Drop for InProcess {
     }
 }
 
-async fn serve(listener: tokio::net::TcpListener, service: S3Service, gate: watch::Receiver<bool>) {
+async fn serve(
+    listener: tokio::net::TcpListener,
+    service: S3Service,
+    gate: watch::Receiver<bool>,
+    clock: watch::Receiver<Duration>,
+) {
     loop {
         let (connection, _) = listener.accept().await.expect("accept");
-        let (service, gate) = (service.clone(), gate.clone());
+        let (service, gate, clock) = (service.clone(), gate.clone(), clock.clone());
         let answer = service_fn(move |request: hyper::Request<Incoming>| {
             let (service, mut gate) = (service.clone(), gate.clone());
+            let behind = *clock.borrow();
             async move {
                 let _ = gate.wait_for(|paused| !paused).await;
-                hyper::service::Service::call(&service, request).await
+                let mut answer = hyper::service::Service::call(&service, request).await?;
+                let date = httpdate::fmt_http_date(SystemTime::now() - behind);
+                let date = date.parse().expect("a date is a header");
+                answer.headers_mut().insert(hyper::header::DATE, date);
+                Ok::<_, s3s::HttpError>(answer)
             }
         });
         tokio::spawn(async move {

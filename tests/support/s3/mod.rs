@@ -11,6 +11,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     sync::Mutex,
+    time::Duration,
 };
 
 use secrecy::SecretString;
@@ -267,6 +268,16 @@ impl S3Server {
     /// Ends a [`pause`](Self::pause).
     pub fn resume(&self) {
         self.set_paused(false);
+    }
+
+    /// Its `Date` is so far behind from here on; for s3s.
+    pub fn set_clock_behind(&self, behind: Duration) {
+        let Backend::S3s(running) = &self.backend else {
+            panic!("versitygw tells the time");
+        };
+        if let Some(running) = &*running.lock().expect("lock") {
+            running.set_clock_behind(behind);
+        }
     }
 
     fn set_paused(&self, paused: bool) {
