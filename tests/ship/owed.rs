@@ -3,12 +3,12 @@
 
 use std::{fs, time::Duration};
 
-use walkeep::codec::Sha256;
+use walkeep::codec::{Md5, Sha256};
 
 use crate::{
     InClouds, problems,
     support::{
-        archive::{MIB, files_in, gunzip, put, segment},
+        archive::{MIB, files_in, gunzip, gzip, put, segment},
         host::wait_until,
     },
 };
@@ -146,7 +146,7 @@ fn a_file_in_conflict_is_not_released_early() {
     let other = segment(&name, MIB, 50_000, 2);
     let object = it.object("b", &name);
     fs::create_dir_all(object.parent().unwrap()).unwrap();
-    put(&object, &crate::support::archive::gzip(&other));
+    put(&object, &gzip(&other));
     it.configure(NO_ROOM);
     for _ in 0..2 {
         it.archive.ship();
@@ -185,4 +185,27 @@ fn a_damaged_source_is_not_copied() {
     it.archive.ship_well();
     it.assert_complete(&files);
     assert!(files_in(&it.archive.staging().join("tmp")).is_empty());
+}
+
+/// By another program, say, or another level: the same raw bytes under another
+/// size and MD5 than the catalog has.
+#[test]
+fn what_was_compressed_anew_in_its_store_is_copied_as_it_is_now() {
+    let it = InClouds::new(&["a", "b"]);
+    it.configure(NO_ROOM);
+    let files = it.archive.stage_many(2, 50_000);
+    it.server("b").stop();
+    it.archive.ship();
+    it.server("b").restart();
+    let (name, bytes) = files.first_key_value().unwrap();
+    let object = it.object("a", name);
+    let anew = gzip(bytes);
+    assert_ne!(fs::read(&object).unwrap().len(), anew.len());
+    put(&object, &anew);
+    it.archive.ship_well();
+    it.assert_complete(&files);
+    assert!(fs::read(it.object("b", name)).unwrap() == anew);
+    let replica = &it.archive.records()[name]["replicas"]["b"];
+    assert_eq!(replica["stored_size"], anew.len());
+    assert_eq!(replica["md5"], Md5::of(&anew).to_string());
 }

@@ -9,8 +9,11 @@ use super::{
 };
 use crate::{
     archive::place::Place,
-    catalog::{CatalogError, FileRecord, Object, State},
-    codec::{DecodeError, Decoder, Facts, Sha256, digest::Sha256Hasher},
+    catalog::{CatalogError, FileRecord, State},
+    codec::{
+        DecodeError, Decoder, Facts, Md5, Sha256,
+        digest::{Md5Hasher, Sha256Hasher},
+    },
     fs::Temporary,
     layout::Format,
     store::{Body, StoreError, StoreName},
@@ -71,14 +74,12 @@ pub(super) async fn pay(
 ) -> Result<Paid, StoreError> {
     let mut reasons = vec!["no other store can give it".to_owned()];
     for source in &pass.shipping.places {
-        let held = record
-            .replicas
-            .get(source.name().as_str())
-            .and_then(|replica| replica.object());
-        let Some(object) = held.filter(|_| source.name() != place.name()) else {
+        let replica = record.replicas.get(source.name().as_str());
+        let is_held = replica.is_some_and(|replica| replica.object().is_some());
+        if !is_held || source.name() == place.name() {
             continue;
-        };
-        match copy(pass, source, place, record, object).await {
+        }
+        match copy(pass, source, place, record).await {
             Ok(delivered) => return Ok(Paid::Delivered(delivered)),
             Err(CopyError::Target(error)) => return Err(error),
             Err(CopyError::Spool(error)) => reasons.push(format!("write a spool file: {error}")),
@@ -110,7 +111,6 @@ async fn copy(
     source: &Place,
     target: &Place,
     record: &FileRecord,
-    object: &Object,
 ) -> Result<Delivered, CopyError> {
     let generation = record.generation;
     let damaged = |reason: String| CopyError::Damaged {
@@ -126,7 +126,7 @@ async fn copy(
     there
         .map_err(CopyError::Source)?
         .ok_or_else(|| damaged("it is gone".to_owned()))?;
-    let digest = check
+    let (digest, stored_size, md5) = check
         .finish()?
         .map_err(|error| damaged(error.to_string()))?;
     if digest != record.raw_sha256 {
@@ -135,8 +135,9 @@ async fn copy(
             record.raw_sha256
         )));
     }
-    // MD5 was taken when it was stored; the target checks it on arrival.
-    let body = Body::file(spool.path().to_owned(), object.stored_size, object.md5);
+    // Of what came, whatever the catalog has: somebody may have compressed it
+    // anew.
+    let body = Body::file(spool.path().to_owned(), stored_size, md5);
     pass.pace.wait(body.length).await;
     let key = target.key(generation, record.name, Format::Gzip);
     deliver(target, &key, &facts(record), &body)
@@ -144,9 +145,12 @@ async fn copy(
         .map_err(CopyError::Target)
 }
 
-/// Writes an object down while it is decoded for its digest.
+/// Writes an object down while it is decoded for its digests: that of the raw
+/// bytes, and that of the stored ones with their number.
 struct Check<'a> {
     spool: &'a mut std::fs::File,
+    md5: Md5Hasher,
+    stored_size: u64,
     decoder: Decoder<Sha256Hasher>,
     written: io::Result<()>,
     decoded: Result<(), DecodeError>,
@@ -157,6 +161,8 @@ impl<'a> Check<'a> {
         let decoder = Decoder::new(Sha256Hasher::default(), raw_size)?;
         Ok(Check {
             spool,
+            md5: Md5Hasher::default(),
+            stored_size: 0,
             decoder,
             written: Ok(()),
             decoded: Ok(()),
@@ -166,14 +172,17 @@ impl<'a> Check<'a> {
     fn take(&mut self, piece: &[u8]) {
         if self.written.is_ok() && self.decoded.is_ok() {
             self.written = self.spool.write_all(piece);
+            self.md5.update(piece);
+            self.stored_size += piece.len() as u64;
             self.decoded = self.decoder.write(piece);
         }
     }
 
-    fn finish(self) -> io::Result<Result<Sha256, DecodeError>> {
+    fn finish(self) -> io::Result<Result<(Sha256, u64, Md5), DecodeError>> {
         self.written?;
-        Ok(self
-            .decoded
-            .and_then(|()| Ok(self.decoder.finish()?.0.finish())))
+        Ok(self.decoded.and_then(|()| {
+            let digest = self.decoder.finish()?.0.finish();
+            Ok((digest, self.stored_size, self.md5.finish()))
+        }))
     }
 }
