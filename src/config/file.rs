@@ -24,7 +24,7 @@ pub(super) struct File {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Cluster {
-    pub name: String,
+    pub name: Option<String>,
     pub data_directory: Option<PathBuf>,
     pub bin_directory: Option<PathBuf>,
     pub connection: String,
@@ -34,7 +34,7 @@ pub(super) struct Cluster {
 impl Default for Cluster {
     fn default() -> Self {
         Cluster {
-            name: "main".to_owned(),
+            name: None,
             data_directory: None,
             bin_directory: None,
             connection: "host=/run/postgresql user=postgres dbname=postgres".to_owned(),

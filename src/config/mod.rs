@@ -158,6 +158,14 @@ pub fn default_path(cluster: Option<&str>) -> PathBuf {
     Path::new(DIRECTORY).join(format!("{}.toml", cluster.unwrap_or("walkeep")))
 }
 
+/// What a cluster is called whose configuration does not say: `--cluster NAME`
+/// and `--config /etc/walkeep/NAME.toml` are one file, and have one name.
+fn default_name(path: &Path) -> &str {
+    let name = path.file_stem().and_then(|stem| stem.to_str());
+    let chosen = path.parent() == Some(Path::new(DIRECTORY)) && path != default_path(None);
+    name.filter(|_| chosen).unwrap_or("main")
+}
+
 fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, ConfigError> {
     let wrong = |key: &str, problem: String| {
         let place = if has_file {
@@ -194,10 +202,12 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
         );
         return wrong("staging.min_copies", problem);
     }
+    let name = file.cluster.name.as_deref();
+    let name = name.unwrap_or_else(|| default_name(path)).to_owned();
     let mut stores: Vec<StoreSettings> = Vec::new();
     for (index, store) in file.store.into_iter().enumerate() {
         let key = format!("store[{index}] (\"{}\")", store.name);
-        match stores::check(store, &file.cluster.name) {
+        match stores::check(store, &name) {
             Ok(store) if stores.iter().any(|other| other.name() == store.name()) => {
                 return wrong(&key, "another store has the same name".to_owned());
             }
@@ -227,7 +237,7 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
     Ok(Config {
         path: has_file.then(|| path.to_owned()),
         cluster: Cluster {
-            name: file.cluster.name,
+            name,
             data_directory: file.cluster.data_directory,
             bin_directory: file.cluster.bin_directory,
             connection: file.cluster.connection,

@@ -371,3 +371,20 @@ fn a_secret_that_others_can_read_is_refused() {
     // A file that holds none may be read by all.
     load(R2, 0o644).unwrap();
 }
+
+#[test]
+fn a_cluster_without_a_name_is_called_as_its_file() {
+    let at = |path: &str, text: &str| {
+        let config = Config::build(Path::new(path), Some(text), &|_| None).unwrap();
+        let prefix = config.stores[0].prefix.to_string();
+        (config.cluster.name, prefix.trim_end_matches('/').to_owned())
+    };
+    let both = |name: &str| (name.to_owned(), name.to_owned());
+    let orders = default_path(Some("orders"));
+    let orders = orders.to_str().unwrap();
+    assert_eq!(at(orders, NAS), both("orders"));
+    assert_eq!(at("/etc/walkeep/walkeep.toml", NAS), both("main"));
+    assert_eq!(at("/home/ann/orders.toml", NAS), both("main"));
+    let named = format!("[cluster]\nname = \"shop\"\n{NAS}");
+    assert_eq!(at(orders, &named), both("shop"));
+}
