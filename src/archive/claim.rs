@@ -12,7 +12,7 @@ use crate::{
         SegmentSize, SystemId, WalFileName,
         page::{HEADER_SIZE, SegmentHeader},
     },
-    store::{Body, Put, StoreError, StoreName},
+    store::{Body, Operation, Put, StoreError, StoreErrorKind, StoreName},
 };
 
 /// What one store holds at our prefix.
@@ -131,7 +131,7 @@ pub async fn standing(place: &Place, ours: SystemId) -> Result<Standing, ClaimEr
     }
     let mut unclaimed_wal = false;
     if newest.is_none() {
-        unclaimed_wal = look_at_wal(place, ours).await?;
+        unclaimed_wal = look_at_wal(place, Some(ours)).await?;
     }
     Ok(Standing {
         file: newest,
@@ -263,9 +263,57 @@ pub async fn read(
     Ok(Some(file))
 }
 
+/// Checks that the archive lies at the place, so that what is not there is not
+/// in the archive. An empty place is none: its volume is not mounted, or the
+/// configuration names another one. `ours`, where it is known, is the cluster;
+/// `claimed` says that `init` has been there. Without that an older script's
+/// WAL will do.
+pub async fn confirm(
+    place: &Place,
+    generation: Generation,
+    ours: Option<SystemId>,
+    claimed: bool,
+) -> Result<(), StoreError> {
+    let key = place.layout.key(Key::Cluster(generation));
+    let unclaimed = |detail: String| StoreError {
+        store: place.name().clone(),
+        operation: Operation::Get,
+        key: key.clone(),
+        kind: StoreErrorKind::Unclaimed,
+        detail,
+        attempts: 1,
+    };
+    let refused = |error: ClaimError| match error {
+        ClaimError::Store(error) => error,
+        ClaimError::Invalid { reason, .. } => unclaimed(reason.to_string()),
+        ClaimError::OtherWal { key, found, .. } => {
+            unclaimed(format!("\"{key}\" is WAL of the cluster {found}"))
+        }
+        other => unclaimed(other.to_string()),
+    };
+    if let Some(file) = read(place, generation).await.map_err(refused)? {
+        let facts = file.generations.iter();
+        let mut theirs = facts.filter(|facts| facts.generation == generation);
+        return match theirs.find(|facts| ours.is_some_and(|id| id != facts.system_identifier)) {
+            None => Ok(()),
+            Some(facts) => Err(unclaimed(format!(
+                "it is that of the cluster \"{}\", system identifier {}",
+                file.cluster, facts.system_identifier
+            ))),
+        };
+    }
+    if claimed || generation != Generation::FIRST {
+        return Err(unclaimed("it is not there".to_owned()));
+    }
+    match look_at_wal(place, ours).await.map_err(refused)? {
+        true => Ok(()),
+        false => Err(unclaimed("it is not there, nor any WAL".to_owned())),
+    }
+}
+
 /// Whether there is WAL at a prefix that nobody claimed, and whether it may be
 /// ours: the first segment tells.
-async fn look_at_wal(place: &Place, ours: SystemId) -> Result<bool, ClaimError> {
+async fn look_at_wal(place: &Place, ours: Option<SystemId>) -> Result<bool, ClaimError> {
     let prefix = place.layout.wal_prefix(Generation::FIRST);
     let page = place.store.list(&prefix, None).next_page().await?;
     let is_segment = |key: &str| {
@@ -277,7 +325,7 @@ async fn look_at_wal(place: &Place, ours: SystemId) -> Result<bool, ClaimError> 
     if let Some(first) = page.iter().find(|object| is_segment(&object.key)) {
         let head = place.store.get_range(&first.key, 0..HEAD).await?;
         let found = head.as_deref().and_then(system_id);
-        if let Some(found) = found.filter(|found| *found != ours) {
+        if let Some((found, ours)) = found.zip(ours).filter(|(found, ours)| found != ours) {
             return Err(ClaimError::OtherWal {
                 store: place.name().clone(),
                 key: first.key.clone(),

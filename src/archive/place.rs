@@ -16,6 +16,16 @@ pub struct Place {
 }
 
 impl Place {
+    /// The same place as `init` has claimed it: a directory without the
+    /// archive's `cluster.json` is not taken for it.
+    pub fn claimed(self) -> Self {
+        let key = self.layout.key(Key::Cluster(Generation::FIRST));
+        Place {
+            store: self.store.anchored(&key),
+            ..self
+        }
+    }
+
     /// The store's name.
     pub fn name(&self) -> &StoreName {
         self.store.name()

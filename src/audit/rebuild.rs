@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::{
     archive::{
+        claim::confirm,
         object::{ExamineError, Examined, examine, facts_in},
         place::Place,
     },
@@ -62,6 +63,8 @@ struct Found {
 
 /// Reads what `place` holds into the catalog.
 pub async fn rebuild(place: &Place, catalog: &Catalog) -> Result<Rebuilt, RebuildError> {
+    // An empty place is no archive that has lost all its files.
+    confirm(place, Generation::FIRST, None, false).await?;
     let listed = Timestamp::now();
     let mut outcome = Rebuilt::default();
     let mut seen: BTreeSet<(Generation, WalFileName)> = BTreeSet::new();

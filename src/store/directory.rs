@@ -35,6 +35,8 @@ const PIECE: usize = 128 << 10;
 #[derive(Debug, Clone)]
 pub(super) struct Directory {
     root: Arc<PathBuf>,
+    /// What must be in it.
+    anchor: Option<Arc<str>>,
 }
 
 impl Directory {
@@ -45,7 +47,12 @@ impl Directory {
         }
         Ok(Directory {
             root: Arc::new(root),
+            anchor: None,
         })
+    }
+
+    pub(super) fn anchor(&mut self, key: &str) {
+        self.anchor = Some(key.into());
     }
 
     pub(super) async fn put_new(&self, key: &str, body: &Body) -> Result<Put, Failure> {
@@ -156,9 +163,7 @@ impl Directory {
             // Nothing outside the prefix's last directory can begin with it.
             let base = prefix.rfind('/').map_or("", |slash| &prefix[..=slash]);
             let mut keys = Vec::new();
-            if !this.root.is_dir() {
-                return Err(no_root(&this.root));
-            }
+            this.check_root()?;
             // No key begins with what would lead out of the root.
             if base.is_empty() || is_plain(&base[..base.len() - 1]) {
                 this.walk(base, &mut keys)?;
@@ -224,10 +229,25 @@ impl Directory {
             let detail = format!("\"{TEMPORARIES}\" is no part of a key");
             return Err(Failure::new(Kind::Unexpected, detail));
         }
-        if !self.root.is_dir() {
-            return Err(no_root(&self.root));
-        }
+        self.check_root()?;
         Ok(self.root.join(key))
+    }
+
+    /// A directory that is not there, or not the one that it was, is a volume
+    /// that is not mounted: nothing can be said of its objects.
+    fn check_root(&self) -> Result<(), Failure> {
+        let root = self.root.display();
+        if !self.root.is_dir() {
+            let detail = format!("the directory \"{root}\" does not exist");
+            return Err(Failure::new(Kind::NoSuchBucket, detail));
+        }
+        match &self.anchor {
+            Some(anchor) if open(&self.root.join(&**anchor))?.is_none() => {
+                let detail = format!("the directory \"{root}\" has no \"{anchor}\"");
+                Err(Failure::new(Kind::Unclaimed, detail))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn blocking<T: Send + 'static>(
@@ -240,15 +260,6 @@ impl Directory {
             Err(error) => Err(Failure::new(Kind::Unexpected, error.to_string())),
         }
     }
-}
-
-/// A directory that is not there is a volume that is not mounted: nothing can
-/// be said of its objects.
-fn no_root(root: &Path) -> Failure {
-    Failure::new(
-        Kind::NoSuchBucket,
-        format!("the directory \"{}\" does not exist", root.display()),
-    )
 }
 
 fn open(path: &Path) -> Result<Option<File>, Failure> {

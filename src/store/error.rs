@@ -65,6 +65,9 @@ pub enum StoreErrorKind {
     },
     /// There is no such bucket (or directory).
     NoSuchBucket,
+    /// What says whose place this is is not there, or names somebody else: the
+    /// volume is not mounted, or the configuration names another place.
+    Unclaimed,
     /// The server's certificate was not accepted, or there was no TLS.
     Tls,
     /// The object is locked against this.
@@ -123,6 +126,10 @@ impl StoreError {
             Kind::NoSuchBucket => {
                 format!("create the bucket, or correct `bucket` of store \"{name}\"")
             }
+            Kind::Unclaimed => format!(
+                "mount its volume, or correct `prefix` of store \"{name}\"; `walkeep init` claims a \
+                 new place"
+            ),
             Kind::Tls => {
                 "check the endpoint, or name its authority's certificate in ca_file".to_owned()
             }
@@ -175,6 +182,7 @@ impl fmt::Display for StoreErrorKind {
                 );
             }
             Kind::NoSuchBucket => "no such bucket",
+            Kind::Unclaimed => "not this archive's place",
             Kind::Tls => "TLS refused",
             Kind::Locked => "object locked",
             Kind::Redirected => "redirected",

@@ -124,6 +124,16 @@ impl Store {
         }
     }
 
+    /// The same store, believed only where this object is in it: a directory
+    /// without it is one whose volume is not mounted, and what were written
+    /// there would vanish under the mount. A bucket is as it is.
+    pub fn anchored(mut self, key: &str) -> Self {
+        if let Backend::Directory(directory) = &mut self.backend {
+            directory.anchor(key);
+        }
+        self
+    }
+
     /// This host's clock minus the store's in seconds, as of the last answer.
     pub fn clock_skew(&self) -> Option<i64> {
         match &self.backend {

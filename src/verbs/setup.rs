@@ -82,9 +82,10 @@ impl Host {
             staging,
             ..
         } = &self.config;
+        let places = self.places(retry)?;
         Ok(Shipping {
             staging: self.staging()?,
-            places: self.places(retry)?,
+            places: places.into_iter().map(Place::claimed).collect(),
             catalog: self.catalog()?,
             encoder: Encoder::new(compression.encoder, compression.level)?,
             concurrency: ship.concurrency,

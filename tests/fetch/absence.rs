@@ -2,7 +2,7 @@
 
 use std::{fs, time::Instant};
 
-use super::archive::{Archive, OURS, nobody, silent_server};
+use super::archive::{Archive, OTHERS, OURS, nobody, silent_server};
 
 const NAME: &str = "000000010000000400000024";
 const NEXT: &str = "000000010000000400000025";
@@ -106,6 +106,85 @@ fn a_store_that_is_not_there_is_not_an_empty_one() {
     assert!(begun.elapsed().as_millis() < 1500, "asking again is no use");
     let raw = archive.store("r2", NEXT);
     archive.run(NEXT).served(&archive, &raw);
+}
+
+#[test]
+fn a_volume_that_is_not_mounted_is_not_an_empty_store() {
+    let archive = Archive::new(&["r2", "nas"]);
+    let raw = archive.store("nas", NEXT);
+    archive.store("r2", NAME);
+    let history = b"1\t4/25000000\tno recovery target specified\n";
+    archive.store_bytes("nas", HISTORY, history);
+    let (mounted, away) = (archive.path("stores/nas"), archive.path("away"));
+    let unmount = || {
+        fs::rename(&mounted, &away).unwrap();
+        fs::create_dir(&mounted).unwrap();
+    };
+    let mount = || {
+        fs::remove_dir_all(&mounted).unwrap();
+        fs::rename(&away, &mounted).unwrap();
+    };
+    unmount();
+    let words = [
+        "neither be fetched nor proved absent",
+        "store \"nas\": get \"main/cluster.json\": not this archive's place (it is not there, nor any \
+         WAL); mount its volume, or correct `prefix`",
+    ];
+    let plan = archive.plan(&["nas"], false, &[(NAME, NAME)], &[]);
+    let begun = Instant::now();
+    for name in [NEXT, HISTORY] {
+        archive.run(name).failed(&archive, 200, &words);
+        archive
+            .run_planned(name, &plan)
+            .failed(&archive, 200, &words);
+    }
+    assert!(begun.elapsed().as_secs() < 6, "asking again is no use");
+    mount();
+    archive.run(NEXT).served(&archive, &raw);
+    // Nobody can tell whose archive it is: nothing may be made of that.
+    let alone = Archive::new(&["nas"]);
+    fs::remove_dir_all(alone.path("stores/nas/main")).unwrap();
+    for name in [NEXT, HISTORY] {
+        let words = ["learn whose archive this is", "store \"nas\"", words[1]];
+        alone.run(name).failed(&alone, 200, &words);
+    }
+}
+
+/// An older script's archive proves absence by its WAL; not once `init` has
+/// been run, which claims every store.
+#[test]
+fn wal_that_nobody_claimed_is_a_proof_where_nothing_is_claimed() {
+    let archive = Archive::new(&[]).directory_store("old");
+    archive.store("old", NAME);
+    archive.run(NEXT).failed(&archive, 1, &[]);
+    archive.run(HISTORY).failed(&archive, 1, &[]);
+    let (archive, _) = archive.staging(OURS);
+    let words = [
+        "neither be fetched nor proved absent",
+        "\"main/cluster.json\": not this archive's place (it is not there); mount",
+    ];
+    archive.run(NEXT).failed(&archive, 200, &words);
+    archive.cluster_file("old", &[OURS]);
+    archive.run(NEXT).failed(&archive, 1, &[]);
+}
+
+#[test]
+fn another_clusters_place_proves_nothing() {
+    let archive = Archive::new(&["r2", "b2"]);
+    archive.store("r2", NAME);
+    archive.cluster_file("b2", &[OTHERS]);
+    let words = [
+        "neither be fetched nor proved absent",
+        "store \"b2\": get \"main/cluster.json\": not this archive's place (it is that of the \
+         cluster \"main\", system identifier 7300000000000000002)",
+    ];
+    archive.run(NEXT).failed(&archive, 200, &words);
+    // Where nobody claimed it, its WAL tells.
+    fs::remove_file(archive.path("stores/b2/main/cluster.json")).unwrap();
+    let theirs = archive.segment(NAME, OTHERS);
+    archive.store_bytes("b2", NAME, &theirs);
+    let words = ["store \"b2\"", "is WAL of the cluster 7300000000000000002"];
+    archive.run(HISTORY).failed(&archive, 200, &words);
 }
 
 #[test]

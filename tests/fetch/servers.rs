@@ -71,6 +71,27 @@ fn every_kind_of_server_serves_and_proves_absence() {
 }
 
 #[test]
+fn a_wrong_prefix_is_not_an_empty_archive() {
+    let server = S3Server::start_s3s();
+    let archive = serving("one", &server, "s3", Archive::new(&["nas"]));
+    archive.store("nas", NAME);
+    put(
+        &server,
+        NAME,
+        object_of(NAME, &archive.segment(NAME, OURS)),
+        &[],
+    );
+    archive.run(NEXT).failed(&archive, 1, &[]);
+    let archive = archive.table("prefix = \"mian\"\n");
+    let words = [
+        "neither be fetched nor proved absent",
+        "store \"one\": get \"mian/cluster.json\": not this archive's place",
+        "correct `prefix` of store \"one\"",
+    ];
+    archive.run(NEXT).failed(&archive, 200, &words);
+}
+
+#[test]
 fn an_outage_is_waited_out() {
     let server = S3Server::start_s3s();
     let archive = serving("r2", &server, "s3", Archive::new(&[]));

@@ -18,10 +18,11 @@ struct Two {
 
 fn two_stores(acknowledge: &str) -> Two {
     let (alive, dead) = (S3Server::start_s3s(), S3Server::start_s3s());
+    let archive = Archive::new(&[]);
     for server in [&alive, &dead] {
         server.create_bucket("wal");
+        server.put_plainly("wal", "main/cluster.json", &archive.cluster_json());
     }
-    let archive = Archive::new(&[]);
     let stores =
         alive.toml_store_table("alive", "s3", "wal") + &dead.toml_store_table("dead", "s3", "wal");
     archive.configure(&format!("acknowledge = \"{acknowledge}\""), &stores);

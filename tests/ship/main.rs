@@ -13,6 +13,7 @@ mod doubts;
 mod limits;
 mod outages;
 mod owed;
+mod places;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -41,13 +42,12 @@ impl InClouds {
     }
 
     fn on(servers: Vec<(&'static str, S3Server)>) -> Self {
+        let archive = Archive::new(&[]);
         for (_, server) in &servers {
             server.create_bucket("wal");
+            server.put_plainly("wal", "main/cluster.json", &archive.cluster_json());
         }
-        let it = InClouds {
-            archive: Archive::new(&[]),
-            servers,
-        };
+        let it = InClouds { archive, servers };
         it.configure("");
         it
     }

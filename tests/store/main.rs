@@ -9,6 +9,7 @@ mod support;
 
 mod answers;
 mod kinds;
+mod mounts;
 mod outages;
 mod raw;
 mod secrets;

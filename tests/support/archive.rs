@@ -11,7 +11,10 @@ use std::{
 
 use serde_json::Value;
 use walkeep::{
-    archive::staging::{FORMAT, Marker, Staging},
+    archive::{
+        identity::{ClusterFile, GenerationFacts},
+        staging::{FORMAT, Marker, Staging},
+    },
     codec::Sha256,
     layout::Generation,
     postgres::{SegmentName, SegmentSize, SystemId, TimelineId},
@@ -28,6 +31,7 @@ pub const SYSTEM: u64 = 7_400_000_000_000_000_001;
 /// a configuration.
 pub struct Archive {
     directory: TempDir,
+    system: u64,
     segment_size: u64,
 }
 
@@ -65,17 +69,35 @@ impl Archive {
         directory.subdirectory("incoming");
         let archive = Archive {
             directory,
+            system,
             segment_size,
         };
         hand_over(&archive.directory);
         archive
     }
 
-    /// Makes a directory store and returns its `[[store]]` table.
+    /// The `cluster.json` that `init` writes into each store.
+    pub fn cluster_json(&self) -> String {
+        let facts = GenerationFacts {
+            generation: Generation::FIRST,
+            system_identifier: SystemId(self.system),
+            segment_size: SegmentSize::new(self.segment_size).expect("a segment size"),
+            postgres_major: None,
+        };
+        let json = ClusterFile::new("main", vec![facts]).to_json();
+        String::from_utf8(json).expect("UTF-8")
+    }
+
+    /// Makes a directory store, claimed, and returns its `[[store]]` table.
     pub fn directory_store(&self, name: &str) -> String {
         let path = self.store(name);
         if !path.exists() {
             self.directory.subdirectory(&format!("store-{name}"));
+            self.directory.subdirectory(&format!("store-{name}/main"));
+            put(
+                &path.join("main/cluster.json"),
+                self.cluster_json().as_bytes(),
+            );
         }
         format!(
             "[[store]]\nname = \"{name}\"\ntype = \"directory\"\npath = \"{}\"\n",

@@ -11,10 +11,12 @@ use super::{
 };
 use crate::{
     archive::{
+        claim,
         identity::{ClusterFile, GenerationFacts, LARGEST},
         place::Place,
     },
     layout::{Generation, Key},
+    postgres::SystemId,
 };
 
 /// Fills in what is not known. An archive without `cluster.json` (an older
@@ -25,7 +27,8 @@ pub(super) async fn identify(
     order: &[usize],
     patience: &Patience,
 ) -> Result<(), FetchError> {
-    let ask = async |place: &Place, heard: &Heard| generations(place, heard).await;
+    let ours = known.system_id;
+    let ask = async |place: &Place, heard: &Heard| generations(place, ours, heard).await;
     let survey = survey(stores, order, patience, ask).await?;
     let Some((index, generations)) = &survey.found else {
         let testimony = survey.testimony(stores);
@@ -97,9 +100,10 @@ fn choose<'a>(
 }
 
 /// All generations that a store's archive has, from the first; absent where
-/// it has no `cluster.json`.
+/// it has no `cluster.json`, and is an archive all the same.
 async fn generations(
     place: &Place,
+    ours: Option<SystemId>,
     heard: &Heard,
 ) -> Result<Answer<Vec<GenerationFacts>>, FetchError> {
     let mut generations: Vec<GenerationFacts> = Vec::new();
@@ -129,17 +133,20 @@ async fn generations(
         }
     }
     generations.sort_by_key(|facts| facts.generation);
-    Ok(if generations.is_empty() {
-        Answer::Not(Not::Absent { later: None })
-    } else {
-        Answer::Has(generations)
-    })
+    if !generations.is_empty() {
+        return Ok(Answer::Has(generations));
+    }
+    let confirmed = claim::confirm(place, Generation::FIRST, ours, false).await;
+    Ok(Answer::Not(match confirmed {
+        Ok(()) => Not::Absent { later: None },
+        Err(error) => error.into(),
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::{SegmentSize, SystemId};
+    use crate::postgres::SegmentSize;
 
     fn facts(generation: u32, id: u64) -> GenerationFacts {
         GenerationFacts {

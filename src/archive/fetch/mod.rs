@@ -39,7 +39,8 @@ use crate::{
 };
 use answer::{Not, Testimony};
 use error::{all_of, reasons};
-use object::{Bench, Wanted, receive};
+use here::Staged;
+use object::{Bench, Proof, Wanted, receive};
 use speed::Speeds;
 use spool::Spool;
 use survey::{Candidate, Heard, Patience, Survey, survey};
@@ -281,6 +282,11 @@ impl Recovery {
             generation: self.generation(),
             known: self.known,
             look_behind: self.looks_behind(name),
+            // Whoever made staging claimed every store as well.
+            proof: match self.staged {
+                Staged::Open(_) => Proof::Claimed,
+                Staged::NotAsked | Staged::Unable(_) => Proof::Archive,
+            },
         }
     }
 

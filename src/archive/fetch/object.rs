@@ -17,7 +17,7 @@ use super::{
     survey::Heard,
 };
 use crate::{
-    archive::{object::SHA256, place::Place},
+    archive::{claim, object::SHA256, place::Place},
     codec::{
         BufferPool, DecodeError, Decoder, Facts, Sha256, decode, digest::Sha256Hasher, read_facts,
     },
@@ -40,6 +40,19 @@ pub(super) struct Wanted {
     pub(super) known: Known,
     /// Whether, where it is absent, a later segment is to be looked for.
     pub(super) look_behind: bool,
+    /// Whether, where it is absent, that is to be proved.
+    pub(super) proof: Proof,
+}
+
+/// What makes a store's "absent" a proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// Nothing: nobody concludes anything from it.
+    NotAsked,
+    /// The archive is there: by its `cluster.json`, or an older script's WAL.
+    Archive,
+    /// The archive is there by its `cluster.json`, which `init` wrote.
+    Claimed,
 }
 
 /// The room in which objects are unpacked: memory, and how many at a time.
@@ -114,6 +127,14 @@ pub(super) async fn receive(
         };
     }
     note(0);
+    if wanted.proof != Proof::NotAsked {
+        let (generation, ours) = (wanted.generation, wanted.known.system_id);
+        let claimed = wanted.proof == Proof::Claimed;
+        if let Err(error) = claim::confirm(place, generation, ours, claimed).await {
+            return Ok(Answer::Not(error.into()));
+        }
+        note(0);
+    }
     let later = match wanted.name {
         WalFileName::Segment(name) if wanted.look_behind => {
             match later_segment(place, wanted.generation, name, note).await {

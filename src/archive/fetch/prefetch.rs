@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     FetchError, Recovery, Suspect,
     answer::Not,
-    object::{Bench, Wanted, receive},
+    object::{Bench, Proof, Wanted, receive},
     spool::Spool,
     survey::{Candidate, Heard, Patience, Survey, survey},
     talk::{self, Word},
@@ -254,6 +254,7 @@ impl Prefetcher<'_> {
     ) -> Result<Survey<Temporary>, FetchError> {
         let wanted = Wanted {
             look_behind: false,
+            proof: Proof::NotAsked,
             ..self.recovery.wanted(name.into())
         };
         let to = self.spool.path(name);

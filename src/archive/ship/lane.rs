@@ -11,7 +11,10 @@ use super::{
     owed::{self, Paid},
     pack::PackError,
 };
-use crate::{archive::place::Place, store::StoreError};
+use crate::{
+    archive::{claim, place::Place},
+    store::StoreError,
+};
 
 /// The store that files go to, and where to say what came of it.
 pub(super) struct Lane<'a> {
@@ -32,7 +35,10 @@ enum Stop {
 impl Lane<'_> {
     /// Sends what this store lacks, oldest first; then what it is owed.
     pub(super) async fn run(&self, jobs: &[Job]) {
-        let sent = self.send_all(jobs).await;
+        let sent = match self.confirm().await {
+            Ok(()) => self.send_all(jobs).await,
+            stopped => stopped,
+        };
         self.pass.bodies.leave(self.id);
         let ended = match sent {
             // A push waits for its own file, not for what is owed.
@@ -50,6 +56,15 @@ impl Lane<'_> {
                 })
                 .await;
         }
+    }
+
+    /// What were sent to a place that is not this archive's would leave
+    /// staging all the same.
+    async fn confirm(&self) -> Result<(), Stop> {
+        let marker = self.pass.shipping.staging.marker();
+        let ours = Some(marker.system_identifier);
+        let confirmed = claim::confirm(self.place, marker.generation, ours, true);
+        confirmed.await.map_err(Stop::Store)
     }
 
     async fn send_all(&self, jobs: &[Job]) -> Result<(), Stop> {
