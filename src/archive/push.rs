@@ -205,11 +205,17 @@ fn stage(
         .metadata()
         .map_err(StagingError::io("look at", &staging.path(name)))?
         .len();
-    let waiting: u64 = staging.files()?.iter().map(|file| file.allocated).sum();
-    if waiting + length > max_size {
-        return Err(full(format!(
-            "{waiting} bytes are waiting, staging.max_size is {max_size}"
-        )));
+    // No waiting file is larger than a segment, so that counting names mostly
+    // settles it: looking at each of them would cost every push as much as
+    // there is behind.
+    let most = length.max(staging.marker().segment_size.bytes());
+    if staging.count()?.saturating_mul(most).saturating_add(length) > max_size {
+        let waiting: u64 = staging.files()?.iter().map(|file| file.allocated).sum();
+        if waiting + length > max_size {
+            return Err(full(format!(
+                "{waiting} bytes are waiting, staging.max_size is {max_size}"
+            )));
+        }
     }
 
     let path = staging.path(name);

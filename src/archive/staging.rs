@@ -12,7 +12,7 @@
 //! `cp %p STAGING/%f` leaves: an older set-up's directory is adopted as it is.
 
 use std::{
-    fs::{File, Metadata},
+    fs::{DirEntry, File, Metadata},
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -240,15 +240,25 @@ impl Staging {
         Ok(files)
     }
 
+    /// How many files wait, without looking at any of them.
+    pub fn count(&self) -> Result<u64, StagingError> {
+        let listed = StagingError::io("list the staging directory", &self.root);
+        self.count_names().map_err(listed)
+    }
+
+    fn count_names(&self) -> io::Result<u64> {
+        let mut count = 0;
+        for entry in std::fs::read_dir(&self.root)? {
+            count += u64::from(wal_name(&entry?).is_some());
+        }
+        Ok(count)
+    }
+
     fn read_files(&self) -> io::Result<Vec<Staged>> {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(&self.root)? {
             let entry = entry?;
-            let Some(name) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok())
-            else {
+            let Some(name) = wal_name(&entry) else {
                 continue;
             };
             match entry.metadata() {
@@ -299,6 +309,11 @@ impl Staging {
         }
         Ok(())
     }
+}
+
+/// The name of a listed file, where it is one that PostgreSQL archives.
+fn wal_name(entry: &DirEntry) -> Option<WalFileName> {
+    entry.file_name().to_str()?.parse().ok()
 }
 
 /// Describes an open or listed file.
