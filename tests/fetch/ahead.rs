@@ -89,7 +89,9 @@ fn a_recovery_is_served_ahead_and_byte_for_byte() {
         let (ended, ahead) = fetch(&archive, &name(i as u32), TO);
         ended.served(&archive, raw);
         spooled += u32::from(ahead);
-        assert!(waiting(&archive).len() <= 6);
+        // A listing that one file leaves and another enters shows both.
+        let bounded = || waiting(&archive).len() <= 6;
+        assert!(bounded() || bounded(), "{:?}", waiting(&archive));
         // PostgreSQL replays it.
         thread::sleep(Duration::from_millis(20));
     }

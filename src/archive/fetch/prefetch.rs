@@ -175,9 +175,7 @@ impl Prefetcher<'_> {
     /// What is to be loaded now, if there is room for more.
     fn next(&self) -> Option<(SegmentName, Rc<Heard>, watch::Sender<Option<bool>>)> {
         let mut state = self.state.borrow_mut();
-        let ahead = self
-            .recovery
-            .ahead(state.after, self.how.config.fetch.prefetch);
+        let ahead = self.ahead_of(state.after);
         if !state.tidy {
             self.tidy(&ahead);
             state.tidy = true;
@@ -204,6 +202,12 @@ impl Prefetcher<'_> {
         Some((name, heard, sender))
     }
 
+    /// What PostgreSQL will ask for behind `after`, as far as the spool goes.
+    fn ahead_of(&self, after: SegmentName) -> Vec<SegmentName> {
+        let most = self.how.config.fetch.prefetch;
+        self.recovery.ahead(after, most)
+    }
+
     /// Removes what PostgreSQL will not ask for.
     fn tidy(&self, ahead: &[SegmentName]) {
         for name in self.spool.segments().unwrap_or_default() {
@@ -225,6 +229,9 @@ impl Prefetcher<'_> {
                 }
                 let unable = |not: &Option<Not>| matches!(not, Some(Not::Unable(_)));
                 match survey.found {
+                    // Too late: a fetch has got it itself. What stands in the
+                    // spool is never more than what is ahead.
+                    Some(_) if !self.ahead_of(state.after).contains(&name) => false,
                     Some((_, file)) => file.place(&self.spool.path(name)).is_ok(),
                     None if survey.nots.iter().any(unable) => {
                         state.rest_until = Instant::now() + REST;
