@@ -53,6 +53,9 @@ pub enum Verb {
     Wal(Wal),
     /// Bring everything staged to every store, then exit
     Ship,
+    /// Take and list base backups
+    #[command(subcommand)]
+    Backup(Backup),
     /// Say how far behind each store is, and what needs a person
     Status,
     /// Rebuild or print the catalog
@@ -147,6 +150,23 @@ pub struct List {
     /// Every file by itself instead of unbroken stretches
     #[arg(long)]
     pub files: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Backup {
+    /// Take a base backup of the running cluster into every store
+    Create {
+        /// Store every block anew, instead of what changed since the last one
+        #[arg(long)]
+        full: bool,
+    },
+    /// List the base backups, oldest first
+    List,
+    /// Show what a base backup is
+    Show {
+        /// Its name, as `backup list` prints it
+        id: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,15 +4,26 @@
 //! ```text
 //! [PREFIX/]cluster.json                     whose archive this is
 //! [PREFIX/]wal/000000010000000400000024.gz  a segment
+//! [PREFIX/]backup/20261120T020000Z/manifest.json.gz  a base backup
+//! [PREFIX/]backup/20261120T020000Z/running.json      while it is being made
+//! [PREFIX/]backup/20261120T020000Z/000001.gz         a pack of its data
+//! [PREFIX/]backup/index/<SHA-256>.gz        which blocks make a file up
 //! [PREFIX/]g2/cluster.json                  the next generation, laid out the same
 //! [PREFIX/]check/probe                      what `check` writes and reads back
 //! ```
+
+mod backup_id;
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::postgres::{TimelineId, WalFileName};
+use crate::{
+    codec::Sha256,
+    postgres::{TimelineId, WalFileName},
+};
+
+pub use backup_id::{BackupId, InvalidBackupId};
 
 /// The place of one archive in a bucket: everything walkeep keeps of one
 /// cluster begins with it. Empty for the bucket's root.
@@ -101,11 +112,24 @@ pub enum Key {
     Cluster(Generation),
     /// A file that PostgreSQL archived.
     Wal(Generation, WalFileName, Format),
-    /// What `check` writes and reads back: the only object that is replaced.
+    /// What a base backup is: written last.
+    Manifest(Generation, BackupId),
+    /// Says that a base backup is being made.
+    Running(Generation, BackupId),
+    /// Blocks of a base backup.
+    Pack(Generation, BackupId, PackNumber, Format),
+    /// A part of backups' manifests, under the SHA-256 of its raw bytes.
+    Index(Generation, Sha256),
+    /// What `check` writes and reads back.
     Probe,
 }
 
+/// A pack's number in its backup, from 1.
+pub type PackNumber = u32;
+
 const PROBE: &str = "check/probe";
+const MANIFEST: &str = "manifest.json.gz";
+const RUNNING: &str = "running.json";
 
 /// Forms and reads the keys of one archive.
 #[derive(Debug, Clone)]
@@ -136,8 +160,32 @@ impl Layout {
             Key::Wal(generation, name, format) => {
                 format!("{}{name}{}", self.wal_prefix(generation), format.suffix())
             }
+            Key::Manifest(generation, id) => {
+                format!("{}{id}/{MANIFEST}", self.backup_prefix(generation))
+            }
+            Key::Running(generation, id) => {
+                format!("{}{id}/{RUNNING}", self.backup_prefix(generation))
+            }
+            Key::Pack(generation, id, number, format) => format!(
+                "{}{id}/{number:06}{}",
+                self.backup_prefix(generation),
+                format.suffix()
+            ),
+            Key::Index(generation, digest) => {
+                format!("{}{digest}.gz", self.index_prefix(generation))
+            }
             Key::Probe => format!("{}{PROBE}", self.root),
         }
+    }
+
+    /// What the keys of a generation's base backups begin with.
+    pub fn backup_prefix(&self, generation: Generation) -> String {
+        format!("{}backup/", self.generation(generation))
+    }
+
+    /// What the keys of the parts of a generation's manifests begin with.
+    pub fn index_prefix(&self, generation: Generation) -> String {
+        format!("{}index/", self.backup_prefix(generation))
     }
 
     /// What the keys of a generation's WAL begin with.
@@ -171,12 +219,37 @@ impl Layout {
         if rest == "cluster.json" {
             return Some(Key::Cluster(generation));
         }
+        if let Some(backup) = rest.strip_prefix("backup/") {
+            return parse_backup(generation, backup);
+        }
         let file = rest.strip_prefix("wal/")?;
         Format::ALL.into_iter().find_map(|format| {
             let name = file.strip_suffix(format.suffix())?.parse().ok()?;
             Some(Key::Wal(generation, name, format))
         })
     }
+}
+
+/// What stands below `backup/`.
+fn parse_backup(generation: Generation, below: &str) -> Option<Key> {
+    let (directory, file) = below.split_once('/')?;
+    if directory == "index" {
+        let digest = file.strip_suffix(".gz")?;
+        let parsed: Sha256 = digest.parse().ok()?;
+        return (parsed.to_string() == digest).then_some(Key::Index(generation, parsed));
+    }
+    let id = directory.parse().ok()?;
+    match file {
+        MANIFEST => return Some(Key::Manifest(generation, id)),
+        RUNNING => return Some(Key::Running(generation, id)),
+        _ => {}
+    }
+    Format::ALL.into_iter().find_map(|format| {
+        let digits = file.strip_suffix(format.suffix())?;
+        let number: PackNumber = digits.parse().ok()?;
+        let one_spelling = number > 0 && digits == format!("{number:06}");
+        one_spelling.then_some(Key::Pack(generation, id, number, format))
+    })
 }
 
 /// `g2` and above, without leading zeros: each generation has one spelling.
@@ -187,6 +260,7 @@ fn parse_generation(part: &str) -> Option<Generation> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use proptest::prelude::*;
 
     use super::*;
@@ -218,6 +292,13 @@ mod tests {
             "main/g1/cluster.json",
             "main/g02/cluster.json",
             "main/backup/x",
+            "main/backup/20261120T020000Z",
+            "main/backup/20261120T020000Z/1.gz",
+            "main/backup/20261120T020000Z/000000.gz",
+            "main/backup/20261120T020000Z/0000001.gz",
+            "main/backup/20261120T240000Z/000001.gz",
+            "main/backup/2026112T020000Z/manifest.json.gz",
+            "main/backup/index/00.gz",
             "main",
             "",
         ] {
@@ -238,11 +319,19 @@ mod tests {
             prefix in "([a-z0-9._-]{1,8}(/[a-z0-9_-]{1,8}){0,2})?",
             generation in 1u32..,
             name in "[0-9A-F]{8}(\\.history|[0-9A-F]{16}(\\.partial|\\.[0-9A-F]{8}\\.backup)?)",
+            begun in 0i64..4_000_000_000,
+            number in 1u32..,
+            digest in any::<[u8; 32]>(),
         ) {
             prop_assume!(prefix.split('/').all(|part| !matches!(part, "." | "..")));
             let layout = layout(&prefix);
             let generation = Generation(generation);
+            let id = BackupId::at(Timestamp::from_second(begun).unwrap());
             for key in [
+                Key::Manifest(generation, id),
+                Key::Running(generation, id),
+                Key::Pack(generation, id, number, Format::Gzip),
+                Key::Index(generation, Sha256(digest)),
                 Key::Cluster(generation),
                 Key::Wal(generation, name.parse().unwrap(), Format::Gzip),
                 Key::Probe,

@@ -4,6 +4,7 @@
 
 pub mod archive;
 pub mod audit;
+pub mod backup;
 pub mod catalog;
 pub mod cli;
 pub mod cluster;

@@ -7,6 +7,7 @@ mod format;
 pub mod identity;
 pub mod inspect;
 pub mod object;
+pub mod pace;
 pub mod place;
 pub mod plan;
 pub mod push;

@@ -86,7 +86,9 @@ pub async fn rebuild(place: &Place, catalog: &Catalog) -> Result<Rebuilt, Rebuil
                 Some(Key::Cluster(generation)) => {
                     generations.insert(generation);
                 }
-                Some(Key::Probe) => {}
+                // Their manifests are what says which backups there are.
+                Some(Key::Manifest(..) | Key::Running(..) | Key::Pack(..) | Key::Index(..))
+                | Some(Key::Probe) => {}
                 None => outcome.foreign += 1,
             }
         }

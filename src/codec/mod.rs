@@ -9,7 +9,7 @@ pub mod mapped;
 pub use buffers::{Buffer, BufferPool};
 pub use digest::{Md5, Sha256};
 pub use gzip::{
-    DecodeError, Decoder, EncodeError, Encoded, Encoder, EncoderError, EncoderKind, Facts, decode,
-    read_facts,
+    DecodeError, Decoder, EncodeError, Encoded, Encoder, EncoderError, EncoderKind, Facts, Members,
+    OutOfMemory, decode, read_facts,
 };
 pub use mapped::Mapped;

@@ -31,6 +31,21 @@ impl Control {
         }
         Ok(Control { system_id, version })
     }
+
+    /// Whether all of the file was read in one moment: its CRC-32C stands
+    /// behind the last field, where that is in this major version.
+    pub fn is_whole(bytes: &[u8]) -> bool {
+        // `sizeof(ControlFileData)` less the CRC, rounded: 288 to 304 bytes in
+        // 13 to 18. A CRC that happens to match in another place of four is as
+        // likely as one that happens to match torn bytes.
+        (240..=400).step_by(4).any(|end| {
+            let Some((covered, rest)) = bytes.split_at_checked(end) else {
+                return false;
+            };
+            let stored = rest.first_chunk().map(|crc| u32::from_le_bytes(*crc));
+            stored == Some(crc32c::crc32c(covered))
+        })
+    }
 }
 
 #[cfg(test)]

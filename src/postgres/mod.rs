@@ -2,8 +2,10 @@
 //! history files, `pg_control`. Nothing here opens a file or a connection, but
 //! `session`, which is the server itself.
 
+pub mod checksum;
 pub mod control;
 pub mod history;
+pub mod label;
 pub mod lsn;
 pub mod page;
 pub mod segment;

@@ -1,6 +1,8 @@
 //! A session with the server: every statement that walkeep sends stands here.
 //! PostgreSQL 13 to 18. It blocks, and is not for use inside a tokio runtime.
 
+mod backup;
+
 use std::{
     collections::BTreeMap,
     error::Error as _,
@@ -13,6 +15,8 @@ use std::{
 use ::postgres::{Client, Config, NoTls, config::Host};
 
 use super::{SegmentSize, SystemId};
+
+pub use backup::{StartedBackup, StoppedBackup};
 
 /// How long a connection may take, where the connection string does not say.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -313,6 +317,15 @@ impl Session {
         let switch = "SELECT pg_walfile_name(pg_switch_wal())";
         Ok(self.client.query_one(switch, &[]).map_err(&failed)?.get(0))
     }
+}
+
+/// A value that came as text.
+fn parse<T: FromStr<Err: fmt::Display>>(
+    text: &str,
+    action: &'static str,
+) -> Result<T, SessionError> {
+    text.parse()
+        .map_err(|error: T::Err| SessionError::answer(action, &error))
 }
 
 /// The host's socket, or address, without what must not be shown.

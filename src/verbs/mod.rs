@@ -1,5 +1,6 @@
 //! One verb a file: arguments, flow, output. Only verbs print to stdout.
 
+mod backup;
 mod caller;
 mod catalog;
 mod check;
@@ -22,7 +23,7 @@ use caller::{NO, USAGE};
 pub use setup::{Host, block_on};
 
 use crate::{
-    cli::{Catalog, Cli, Verb, Wal},
+    cli::{Backup, Catalog, Cli, Verb, Wal},
     config::ConfigError,
 };
 
@@ -39,6 +40,9 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Verb::Wal(Wal::Prefetch(prefetch)) => wal_prefetch::run(global, &prefetch),
         Verb::Wal(Wal::List(list)) => wal_list::run(&Host::load(global)?, &list),
         Verb::Ship => ship::run(&Host::load(global)?),
+        Verb::Backup(Backup::Create { full }) => backup::run_create(&Host::load(global)?, full),
+        Verb::Backup(Backup::List) => backup::run_list(&Host::load(global)?),
+        Verb::Backup(Backup::Show { id }) => backup::run_show(&Host::load(global)?, &id),
         Verb::Status => status::run(&Host::load(global)?),
         Verb::Catalog(Catalog::Rebuild { store }) => {
             catalog::run_rebuild(&Host::load(global)?, store.as_deref())

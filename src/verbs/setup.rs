@@ -3,6 +3,7 @@
 use std::{future::Future, path::Path, time::Duration};
 
 use anyhow::Context;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     archive::{place::Place, ship::Shipping, staging::Staging},
@@ -110,13 +111,18 @@ impl Host {
     }
 }
 
-/// Runs what needs the network to its end.
-pub fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+/// Where stores are spoken to.
+pub fn runtime() -> anyhow::Result<Runtime> {
+    Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .context("start the runtime")?;
+        .context("start the runtime")
+}
+
+/// Runs what needs the network to its end.
+pub fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = runtime()?;
     let done = runtime.block_on(work);
     // What still runs is not waited for: the answer is known.
     runtime.shutdown_background();

@@ -10,7 +10,6 @@ mod deliver;
 mod lane;
 mod ledger;
 mod owed;
-mod pace;
 mod pack;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,10 +20,10 @@ use self::{
     bodies::{Bodies, LaneId},
     lane::Lane,
     ledger::Ledger,
-    pace::Pace,
     pack::Packer,
 };
 use super::{
+    pace::Pace,
     place::Place,
     staging::{Staged, Staging, StagingError},
 };

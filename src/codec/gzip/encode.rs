@@ -74,6 +74,11 @@ impl Encoder {
         }
     }
 
+    /// An encoder of single members.
+    pub fn single_members(&self) -> Result<Members, OutOfMemory> {
+        Ok(Members(Compressor::new(self.engine)?))
+    }
+
     /// Appends the object to `out`. `raw` is usually a [`Mapped`] segment;
     /// nothing is copied between the two.
     ///
@@ -198,6 +203,22 @@ impl Encoder {
             zeros::feed(tail, |zeros| hasher.update(zeros));
         }
         Ok(hasher.finish())
+    }
+}
+
+/// Makes single members, one piece of a larger object each: whatever is joined
+/// of them, `gunzip` opens. For one thread.
+pub struct Members(Compressor);
+
+impl Members {
+    /// Appends `raw` as a member to `out`. On an error `out` is as it was.
+    pub fn append(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), OutOfMemory> {
+        let start = out.len();
+        out.extend_from_slice(&header::next());
+        let crc = self.0.deflate(raw, None, out);
+        let crc = crc.inspect_err(|_| out.truncate(start))?;
+        finish_member(out, crc, raw.len() as u64);
+        Ok(())
     }
 }
 

@@ -16,7 +16,7 @@ mod zeros;
 
 pub use bridge::OutOfMemory;
 pub use decode::{DecodeError, decode};
-pub use encode::{EncodeError, Encoded, Encoder};
+pub use encode::{EncodeError, Encoded, Encoder, Members};
 pub use engine::{EncoderError, EncoderKind};
 pub use header::{Facts, HEAD_SIZE, read_facts};
 pub use stream::Decoder;

@@ -10,14 +10,14 @@ use tokio::time::{Instant, sleep_until};
 /// Spaces transfers out. An object goes at full speed once its turn has come;
 /// the next waits until the rate has made up for it.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub struct Pace {
     bytes_per_second: Option<u64>,
     free_at: Mutex<Instant>,
 }
 
 impl Pace {
     /// `None` is no limit.
-    pub(super) fn new(bytes_per_second: Option<u64>) -> Self {
+    pub fn new(bytes_per_second: Option<u64>) -> Self {
         Pace {
             bytes_per_second,
             free_at: Mutex::new(Instant::now()),
@@ -25,7 +25,7 @@ impl Pace {
     }
 
     /// Waits for the turn of a transfer of `bytes`.
-    pub(super) async fn wait(&self, bytes: u64) {
+    pub async fn wait(&self, bytes: u64) {
         let Some(rate) = self.bytes_per_second else {
             return;
         };

@@ -1,0 +1,267 @@
+//! `walkeep backup create`, `list` and `show`.
+
+mod wal;
+
+use std::{collections::BTreeMap, io::Write, thread::available_parallelism};
+
+use anyhow::{Context, bail};
+use bytesize::ByteSize;
+use serde::Serialize;
+
+use super::{
+    Host, NO, block_on, print_json,
+    setup::{PROMPT, runtime},
+};
+use crate::{
+    archive::{place::Place, staging::Staging},
+    backup::{
+        Manifest, base,
+        take::{Taken, Taking, take},
+    },
+    codec::Encoder,
+    layout::{BackupId, Format},
+    postgres::session::{ServerIdentity, Session},
+    store::RetryPolicy,
+};
+
+/// More threads than these need more memory than a backup may take.
+const MOST_THREADS: usize = 6;
+
+/// What `backup create` answers.
+#[derive(Serialize)]
+struct Created<'a> {
+    #[serde(flatten)]
+    backup: Summary<'a>,
+    /// Why each store that has it not has it not.
+    failures: BTreeMap<&'a str, &'a str>,
+    /// Whether every segment that it needs is in one of those stores.
+    usable: bool,
+}
+
+/// A backup in a list.
+#[derive(Serialize)]
+struct Summary<'a> {
+    #[serde(flatten)]
+    manifest: &'a Manifest,
+    stores: Vec<&'a str>,
+}
+
+pub(super) fn run_create(host: &Host, full: bool) -> anyhow::Result<u8> {
+    let staging = host.staging()?;
+    let mut session = Session::connect(&host.config.cluster.connection)?;
+    let server = session.identity()?;
+    check_server(host, &staging, &server)?;
+    let data = host.config.cluster.data_directory.clone();
+    let data = data.or(server.data_directory).context(
+        "the data directory is not known: name it in cluster.data_directory, or let the session \
+         see it (role pg_read_all_settings)",
+    )?;
+    let runtime = runtime()?;
+    let marker = staging.marker();
+    let (compression, threads) = (&host.config.compression, available_parallelism()?.get());
+    let taking = Taking {
+        cluster: host.config.cluster.name.clone(),
+        generation: marker.generation,
+        owner: staging.owner(),
+        major: server.major,
+        data,
+        places: runtime.block_on(async { host.places(RetryPolicy::default()) })?,
+        encoder: Encoder::new(compression.encoder, compression.level)?,
+        format: Format::Gzip,
+        rate_limit: host.config.ship.rate_limit,
+        threads: threads.min(MOST_THREADS),
+        full,
+        runtime: runtime.handle().clone(),
+    };
+    let taken = take(&taking, &mut session)?;
+    drop(runtime);
+    // Said before the wait: the data are safe.
+    if !host.json {
+        print_taken(&taken)?;
+    }
+    let usable = wal::wait(host, &taken.manifest)?;
+    if host.json {
+        let failures = taken.failures.iter();
+        print_json(&Created {
+            backup: Summary {
+                manifest: &taken.manifest,
+                stores: taken.stores.iter().map(|store| store.as_str()).collect(),
+            },
+            failures: failures
+                .map(|(store, failure)| (store.as_str(), failure.as_str()))
+                .collect(),
+            usable,
+        })?;
+    } else if usable {
+        let line = "every segment that it needs is stored: it can be restored";
+        writeln!(std::io::stdout(), "  {line}")?;
+    }
+    let whole = usable && taken.failures.is_empty() && taken.manifest.damaged.is_empty();
+    Ok(if whole { 0 } else { NO })
+}
+
+/// The server must run the cluster that the archive is bound to.
+fn check_server(host: &Host, staging: &Staging, server: &ServerIdentity) -> anyhow::Result<()> {
+    let bound = staging.marker().system_identifier;
+    if server.system_id != bound {
+        bail!(
+            "the server runs the cluster {}, and \"{}\" belongs to {bound}; correct \
+             cluster.connection, or bind the archive anew with `walkeep init` (after pg_upgrade: \
+             `walkeep init --upgraded`)",
+            server.system_id,
+            staging.root().display()
+        );
+    }
+    if host.config.stores.is_empty() {
+        bail!("no store is configured: add a [[store]]");
+    }
+    Ok(())
+}
+
+fn print_taken(taken: &Taken) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let Manifest {
+        id,
+        totals,
+        based_on,
+        ..
+    } = &taken.manifest;
+    let seconds = (taken.manifest.stopped - taken.manifest.started).total(jiff::Unit::Second)?;
+    writeln!(
+        out,
+        "backup {id}: {} files, {} read in {seconds:.1} s",
+        totals.files,
+        ByteSize(totals.raw_bytes)
+    )?;
+    match based_on {
+        Some(before) => writeln!(
+            out,
+            "  {} changed since {before}: {} stored",
+            ByteSize(totals.changed_bytes),
+            ByteSize(totals.stored_bytes)
+        )?,
+        None => writeln!(out, "  {} stored", ByteSize(totals.stored_bytes))?,
+    }
+    let stores: Vec<&str> = taken.stores.iter().map(|store| store.as_str()).collect();
+    writeln!(out, "  in {}", stores.join(", "))?;
+    for (store, failure) in &taken.failures {
+        tracing::error!("{store} does not have the backup: {failure}");
+    }
+    for damaged in &taken.manifest.damaged {
+        tracing::error!(
+            "\"{}\" is damaged in the cluster itself: the checksums of its pages {:?} are wrong; \
+             the backup has them as they are",
+            damaged.path,
+            damaged.blocks
+        );
+    }
+    Ok(())
+}
+
+/// Every backup, and which stores have it.
+struct Listing {
+    backups: BTreeMap<BackupId, (Manifest, Vec<String>)>,
+    /// Backups without a manifest: being made, or killed.
+    unfinished: BTreeMap<BackupId, Vec<String>>,
+    problems: Vec<String>,
+}
+
+async fn read_all(places: &[Place], staging: &Staging) -> Listing {
+    let generation = staging.marker().generation;
+    let mut listing = Listing {
+        backups: BTreeMap::new(),
+        unfinished: BTreeMap::new(),
+        problems: Vec::new(),
+    };
+    for place in places {
+        let store = place.name().to_string();
+        let listed = match base::list(place, generation).await {
+            Ok(listed) => listed,
+            Err(error) => {
+                listing.problems.push(error.to_string());
+                continue;
+            }
+        };
+        for base::Listed { id, complete } in listed {
+            if !complete {
+                let stores = listing.unfinished.entry(id).or_default();
+                stores.push(store.clone());
+                continue;
+            }
+            if let Some((_, stores)) = listing.backups.get_mut(&id) {
+                stores.push(store.clone());
+                continue;
+            }
+            match base::manifest(place, generation, id).await {
+                Ok(manifest) => {
+                    let stores = vec![store.clone()];
+                    listing.backups.insert(id, (manifest, stores));
+                }
+                Err(error) => listing.problems.push(error.to_string()),
+            }
+        }
+    }
+    listing
+}
+
+pub(super) fn run_list(host: &Host) -> anyhow::Result<u8> {
+    let staging = host.staging()?;
+    let listing = block_on(async {
+        let places = host.places(PROMPT)?;
+        Ok(read_all(&places, &staging).await)
+    })?;
+    let mut out = std::io::stdout().lock();
+    for (manifest, stores) in listing.backups.values() {
+        if host.json {
+            let stores = stores.iter().map(String::as_str).collect();
+            serde_json::to_writer(&mut out, &Summary { manifest, stores })?;
+            writeln!(out)?;
+            continue;
+        }
+        let Manifest { id, totals, .. } = manifest;
+        writeln!(
+            out,
+            "{id}  timeline {}  {} to {}  {} ({} stored{})  in {}",
+            manifest.timeline.0,
+            manifest.start_lsn,
+            manifest.stop_lsn,
+            ByteSize(totals.raw_bytes),
+            ByteSize(totals.stored_bytes),
+            manifest
+                .based_on
+                .map(|before| format!(", on {before}"))
+                .unwrap_or_default(),
+            stores.join(", ")
+        )?;
+    }
+    for (id, stores) in &listing.unfinished {
+        let stores = stores.join(", ");
+        tracing::warn!("{id} in {stores} has no manifest: it is being made, or was killed");
+    }
+    for problem in &listing.problems {
+        tracing::error!("{problem}");
+    }
+    Ok(if listing.problems.is_empty() { 0 } else { NO })
+}
+
+pub(super) fn run_show(host: &Host, id: &str) -> anyhow::Result<u8> {
+    let id: BackupId = id.parse()?;
+    let staging = host.staging()?;
+    let mut listing = block_on(async {
+        let places = host.places(PROMPT)?;
+        Ok(read_all(&places, &staging).await)
+    })?;
+    let Some((manifest, stores)) = listing.backups.remove(&id) else {
+        if let Some(problem) = listing.problems.first() {
+            bail!("backup {id} was not found, and not every store could be asked: {problem}");
+        }
+        tracing::error!("there is no backup {id}; `walkeep backup list` shows those there are");
+        return Ok(NO);
+    };
+    let stores = stores.iter().map(String::as_str).collect();
+    print_json(&Summary {
+        manifest: &manifest,
+        stores,
+    })?;
+    Ok(0)
+}
