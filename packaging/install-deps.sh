@@ -6,7 +6,7 @@
 #
 #   build  a C++ compiler, pkg-config and the system zlib's header
 #   demo   ... and a PostgreSQL server, 13 or later, with its client programs
-#   test   ... and python3 and gzip, which read back what walkeep wrote
+#   test   ... and python3, gzip and curl, which read back what walkeep wrote
 #
 # What is there is found by trying it, wherever it came from. When nothing is
 # missing, nothing is said or done. Packages come from apt, as root or through
@@ -83,6 +83,7 @@ fi
 if [ "$goal" = test ]; then
     has python3 || packages="$packages python3"
     has gzip || packages="$packages gzip"
+    has curl || packages="$packages curl"
 fi
 packages=${packages# }
 
