@@ -1,5 +1,6 @@
-//! `walkeep wal fetch` as PostgreSQL runs it: every row of its contract that
-//! needs no PostgreSQL, by exit code, message and bytes.
+//! `walkeep wal fetch` as PostgreSQL runs it: every row of its contract, by
+//! exit code, message and bytes; and what a real PostgreSQL makes of each exit
+//! code (`recovering`).
 #![allow(
     clippy::disallowed_methods,
     reason = "what a test writes need not survive a power cut"
@@ -9,6 +10,7 @@ mod absence;
 mod ahead;
 mod archive;
 mod ends;
+mod recovering;
 mod servers;
 mod sources;
 #[path = "../support/mod.rs"]
