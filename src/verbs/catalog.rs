@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io::Write};
 use anyhow::bail;
 use jiff::Timestamp;
 
-use super::{Host, NO, block_on, print_json};
+use super::{Host, NO, block_on, counted, print_json};
 use crate::{audit::rebuild::rebuild, store::RetryPolicy};
 
 pub(super) fn run_rebuild(host: &Host, only: Option<&str>) -> anyhow::Result<u8> {
@@ -52,7 +52,7 @@ pub(super) fn run_rebuild(host: &Host, only: Option<&str>) -> anyhow::Result<u8>
                 gone,
                 ..
             } = found;
-            write!(out, "{store}: {files} files")?;
+            write!(out, "{store}: {}", counted(*files, "file", "files"))?;
             for (number, what) in [
                 (adopted, "adopted from an older set-up"),
                 (gone, "gone since they were recorded"),

@@ -70,6 +70,12 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
+/// A number of things, in the grammar that the number asks for.
+fn counted(number: u64, one: &str, more: &str) -> String {
+    let words = if number == 1 { one } else { more };
+    format!("{number} {words}")
+}
+
 /// Prints the one JSON document of a verb's result.
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     use io::Write;

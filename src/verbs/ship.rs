@@ -1,6 +1,6 @@
 //! `walkeep ship`.
 
-use super::{Host, NO, block_on, print_json};
+use super::{Host, NO, block_on, counted, print_json};
 use crate::{
     archive::ship::{Goal, Report, ship},
     store::RetryPolicy,
@@ -30,13 +30,19 @@ fn print(report: &Report) -> anyhow::Result<()> {
         ..
     } = report;
     let raw = bytesize::ByteSize(*raw_bytes);
-    writeln!(out, "{files} files ({raw}) left staging, {waiting} wait")?;
+    let (files, waiting) = (
+        counted(*files, "file", "files"),
+        counted(*waiting, "waits", "wait"),
+    );
+    writeln!(out, "{files} ({raw}) left staging, {waiting}")?;
     for (store, taken) in &report.stores {
         let stored = bytesize::ByteSize(taken.stored_bytes);
-        writeln!(out, "  {store}: {} objects ({stored})", taken.files)?;
+        let objects = counted(taken.files, "object", "objects");
+        writeln!(out, "  {store}: {objects} ({stored})")?;
     }
     if *owed > 0 {
-        writeln!(out, "  {owed} of them are owed to a store that was away")?;
+        let owed = counted(*owed, "of them is", "of them are");
+        writeln!(out, "  {owed} owed to a store that was away")?;
     }
     Ok(())
 }

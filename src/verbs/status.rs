@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::{Host, NO, print_json};
+use super::{Host, NO, counted, print_json};
 use crate::{
     archive::staging::Staged,
     catalog::{CatalogError, EventKind, Reader, State, StoreTotals},
@@ -203,21 +203,21 @@ fn needs(status: &StoreStatus) -> Vec<String> {
     }
     if let Some(lag) = status.lag_seconds.filter(|&lag| lag > LATE) {
         needs.push(format!(
-            "store \"{store}\" lacks {} staged files, the oldest for {}: is `walkeep ship` run?",
-            status.waiting_files,
+            "store \"{store}\" lacks {}, the oldest for {}: is `walkeep ship` run?",
+            counted(status.waiting_files, "staged file", "staged files"),
             span(lag)
         ));
     }
     if status.owed > 0 {
         needs.push(format!(
-            "{} files are owed to store \"{store}\"",
-            status.owed
+            "{} owed to store \"{store}\"",
+            counted(status.owed, "file is", "files are")
         ));
     }
     if status.suspect > 0 {
         needs.push(format!(
-            "{} objects in store \"{store}\" are damaged",
-            status.suspect
+            "{} in store \"{store}\"",
+            counted(status.suspect, "damaged object", "damaged objects")
         ));
     }
     needs
@@ -264,8 +264,8 @@ fn print(status: &Status) -> anyhow::Result<()> {
         let oldest = oldest.unwrap_or_default();
         writeln!(
             out,
-            "staging  {} files wait ({used} of {most}{oldest})",
-            staging.files
+            "staging  {} ({used} of {most}{oldest})",
+            counted(staging.files, "file waits", "files wait")
         )?;
     }
     for store in &status.stores {
@@ -278,7 +278,8 @@ fn print(status: &Status) -> anyhow::Result<()> {
         } = store;
         write!(
             out,
-            "{name:<8} {files} files stored ({})",
+            "{name:<8} {} stored ({})",
+            counted(*files, "file", "files"),
             ByteSize(*stored_bytes)
         )?;
         match store.lag_seconds {

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, io::Write};
 
 use serde::Serialize;
 
-use super::{Host, NO};
+use super::{Host, NO, counted};
 use crate::{
-    catalog::{FileRecord, Runs, Select},
+    catalog::{FileRecord, Replica, Runs, Select, State},
     cli,
     layout::Generation,
     postgres::{SegmentName, SegmentSize, TimelineId, WalFileName},
@@ -90,6 +90,12 @@ fn stretches(host: &Host, records: impl Iterator<Item = Record>) -> anyhow::Resu
     for record in records {
         let record = record?;
         let generation = record.generation;
+        // Known from staging, or damaged wherever it is: nothing could be
+        // recovered from it.
+        let holds = |replica: &Replica| replica.state() == State::Stored;
+        if !record.replicas.values().any(holds) {
+            continue;
+        }
         match record.name {
             WalFileName::Segment(segment) => {
                 let entry = segments.entry(generation).or_default();
@@ -172,7 +178,8 @@ fn print(host: &Host, lines: &[Line]) -> anyhow::Result<()> {
                 segments,
                 ..
             } => {
-                writeln!(out, "{first} .. {last}  {segments} segments")?;
+                let segments = counted(*segments, "segment", "segments");
+                writeln!(out, "{first} .. {last}  {segments}")?;
             }
             Line::Gap {
                 first,
@@ -180,10 +187,8 @@ fn print(host: &Host, lines: &[Line]) -> anyhow::Result<()> {
                 segments,
                 ..
             } => {
-                writeln!(
-                    out,
-                    "{first} .. {last}  GAP: {segments} segments are missing"
-                )?;
+                let missing = counted(*segments, "segment is", "segments are");
+                writeln!(out, "{first} .. {last}  GAP: {missing} missing")?;
             }
             Line::History { name, .. } => writeln!(out, "{name}")?,
         }

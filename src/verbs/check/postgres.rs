@@ -17,7 +17,7 @@ use crate::{
     cluster,
     config::{Config, default_path},
     postgres::session::{Archiver, Session, SessionError, Setting},
-    verbs::this_cluster::ThisCluster,
+    verbs::{counted, this_cluster::ThisCluster},
 };
 
 const SUBJECT: &str = "postgresql";
@@ -135,14 +135,15 @@ fn ask(session: &mut Session) -> Result<(BTreeMap<String, Setting>, Archiver), S
 
 fn archiving(archiver: &Archiver, findings: &mut Findings) {
     let waiting = archiver.waiting.unwrap_or(0);
+    let wait = format!("{} in pg_wal", counted(waiting, "file waits", "files wait"));
     let last_failed = archiver.last_failed.as_deref().unwrap_or("a file");
     if archiver.failing {
         findings.add(
             Severity::Loss,
             SUBJECT,
             format!(
-                "archiving fails: \"{last_failed}\", {} failures; {waiting} files wait in pg_wal",
-                archiver.failed
+                "archiving fails: \"{last_failed}\", {}; {wait}",
+                counted(archiver.failed, "failure", "failures")
             ),
             "look for archive_command in PostgreSQL's log, and at what follows here",
         );
@@ -150,12 +151,12 @@ fn archiving(archiver: &Archiver, findings: &mut Findings) {
         findings.add(
             Severity::Warning,
             SUBJECT,
-            format!("{waiting} files wait in pg_wal for the archiver"),
+            format!("{wait} for the archiver"),
             "see in PostgreSQL's log whether it archives, and how fast",
         );
     } else {
         let last = archiver.last_archived.as_deref().unwrap_or("none yet");
-        let what = format!("archives; last: {last}; {waiting} files wait in pg_wal");
+        let what = format!("archives; last: {last}; {wait}");
         findings.ok(SUBJECT, what);
     }
 }

@@ -8,7 +8,12 @@ use super::{
     findings::{Findings, Severity},
     postgres::WalRate,
 };
-use crate::{archive::staging::Staging, cluster::Identity, fs::Temporary, verbs::Host};
+use crate::{
+    archive::staging::Staging,
+    cluster::Identity,
+    fs::Temporary,
+    verbs::{Host, counted},
+};
 
 const SUBJECT: &str = "staging";
 const DAY: f64 = 86400.0;
@@ -89,9 +94,9 @@ fn room(host: &Host, staging: &Staging, rate: Option<WalRate>, findings: &mut Fi
         None => String::new(),
     };
     let what = format!(
-        "\"{}\": {} files wait ({}), room for {}{enough}",
+        "\"{}\": {} ({}), room for {}{enough}",
         staging.root().display(),
-        waiting.len(),
+        counted(waiting.len() as u64, "file waits", "files wait"),
         size(used),
         size(usable)
     );
