@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use bytesize::ByteSize;
 use nix::unistd::{Uid, User, chown};
 
@@ -23,6 +23,14 @@ pub(super) fn run(arguments: &cli::Demo, json: bool) -> anyhow::Result<u8> {
         "find PostgreSQL's programs (initdb, postgres, pg_basebackup); on Debian: apt-get install \
          postgresql",
     )?;
+    // Some builds hold the server alone.
+    if !bin.join("pg_basebackup").is_file() {
+        bail!(
+            "find pg_basebackup beside PostgreSQL's other programs in \"{}\"; put the directory \
+             of a complete PostgreSQL first in PATH (on Debian: apt-get install postgresql)",
+            bin.display()
+        );
+    }
     let directory = match &arguments.directory {
         Some(directory) => directory.clone(),
         None => make_directory(arguments.keep.as_deref())?,
