@@ -238,8 +238,8 @@ impl Directory {
     fn check_root(&self) -> Result<(), Failure> {
         let root = self.root.display();
         if !self.root.is_dir() {
-            let detail = format!("the directory \"{root}\" does not exist");
-            return Err(Failure::new(Kind::NoSuchBucket, detail));
+            let detail = format!("\"{root}\" does not exist");
+            return Err(Failure::new(Kind::NoSuchDirectory, detail));
         }
         match &self.anchor {
             Some(anchor) if open(&self.root.join(&**anchor))?.is_none() => {

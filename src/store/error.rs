@@ -63,11 +63,13 @@ pub enum StoreErrorKind {
         /// This clock minus the store's, in seconds.
         seconds: i64,
     },
-    /// There is no such bucket (or directory).
+    /// There is no such bucket.
     NoSuchBucket,
     /// What says whose place this is is not there, or names somebody else: the
     /// volume is not mounted, or the configuration names another place.
     Unclaimed,
+    /// There is no such directory, for a store that is one.
+    NoSuchDirectory,
     /// The server's certificate was not accepted, or there was no TLS.
     Tls,
     /// The object is locked against this.
@@ -130,6 +132,9 @@ impl StoreError {
                 "mount its volume, or correct `prefix` of store \"{name}\"; `walkeep init` claims a \
                  new place"
             ),
+            Kind::NoSuchDirectory => {
+                format!("create or mount the directory, or correct `path` of store \"{name}\"")
+            }
             Kind::Tls => {
                 "check the endpoint, or name its authority's certificate in ca_file".to_owned()
             }
@@ -183,6 +188,7 @@ impl fmt::Display for StoreErrorKind {
             }
             Kind::NoSuchBucket => "no such bucket",
             Kind::Unclaimed => "not this archive's place",
+            Kind::NoSuchDirectory => "no such directory",
             Kind::Tls => "TLS refused",
             Kind::Locked => "object locked",
             Kind::Redirected => "redirected",

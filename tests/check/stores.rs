@@ -36,7 +36,7 @@ fn a_store_that_is_set_up_wrongly_loses_its_copy() {
     let directory = site.directory_store("gone");
     site.configure(&head, &format!("{good}\n{directory}"));
     archive.check().expect(1).says(&format!(
-        "loss     store gone: put \"main/check/probe\": no such bucket (the directory \"{}\" does \
+        "loss     store gone: put \"main/check/probe\": no such directory (\"{}\" does \
          not exist)\n",
         site.path("gone").display()
     ));

@@ -97,35 +97,6 @@ fn a_staged_file_that_is_not_valid_is_not_served() {
 }
 
 #[test]
-fn the_other_store_serves_what_one_has_damaged() {
-    let archive = Archive::new(&["r2", "b2"]);
-    let raw = archive.store("b2", NAME);
-    archive.store("r2", NAME);
-    let path = archive.object("r2", NAME);
-    let whole = fs::read(&path).unwrap();
-    let mut flipped = whole.clone();
-    let middle = whole.len() / 2;
-    flipped[middle] ^= 0x10;
-    for (what, object) in [
-        ("flipped", flipped),
-        ("truncated", whole[..middle].to_vec()),
-        ("empty", Vec::new()),
-        ("other", b"<html>not found</html>".to_vec()),
-    ] {
-        fs::write(&path, &object).unwrap();
-        let ended = archive.run(NAME);
-        ended.served(&archive, &raw);
-        let said = format!("store \"r2\": \"main/wal/{NAME}.gz\" is damaged");
-        assert!(ended.stderr.contains(&said), "{what}: {}", ended.stderr);
-        // In both: each is named.
-        fs::write(archive.object("b2", NAME), &object).unwrap();
-        let words = ["is damaged wherever it is", "store \"r2\"", "store \"b2\""];
-        archive.run(NAME).failed(&archive, 200, &words);
-        archive.store("b2", NAME);
-    }
-}
-
-#[test]
 fn whole_objects_with_other_bytes_are_not_served() {
     let archive = Archive::new(&["r2"]);
     // Of another cluster, of another place in the WAL, of another size.

@@ -215,8 +215,8 @@ fn a_store_that_is_down_is_named_and_nothing_is_bound() {
     assert_eq!(
         run.stderr,
         format!(
-            "walkeep: error: store \"two\": get \"main/cluster.json\": no such bucket (the \
-             directory \"{}\" does not exist); create the bucket, or correct `bucket` of store \
+            "walkeep: error: store \"two\": get \"main/cluster.json\": no such directory \
+             (\"{}\" does not exist); create or mount the directory, or correct `path` of store \
              \"two\"\n",
             site.path("two").display()
         )

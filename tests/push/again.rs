@@ -68,67 +68,6 @@ fn the_same_bytes_without_their_receipt_are_staged_and_found_in_the_stores() {
 }
 
 #[test]
-fn other_bytes_while_staged_are_a_split_brain() {
-    let it = pushed();
-    let other = segment(&it.name, MIB, 5000, 2);
-    put(&it.path, &other);
-    it.archive.push(&it.path).says(
-        1,
-        &[
-            &format!(
-                "split brain: \"{}\" is archived already with other bytes",
-                it.name
-            ),
-            &Sha256::of(&it.bytes).to_string(),
-            &Sha256::of(&other).to_string(),
-            "nothing was overwritten",
-            "archive_mode = off",
-        ],
-    );
-    assert_eq!(fs::read(it.archive.staged(&it.name)).unwrap(), it.bytes);
-    assert!(files_in(&it.archive.staging().join("quarantine")).is_empty());
-}
-
-#[test]
-fn other_bytes_after_they_were_shipped_are_a_split_brain() {
-    let it = pushed();
-    it.archive.ship_well();
-    let other = segment(&it.name, MIB, 5000, 2);
-    put(&it.path, &other);
-    it.archive.push(&it.path).says(
-        1,
-        &[
-            "split brain",
-            &format!("SHA-256 {}", Sha256::of(&it.bytes)),
-            &format!("this one has {}", Sha256::of(&other)),
-        ],
-    );
-    assert!(!it.archive.staged(&it.name).exists());
-}
-
-#[test]
-fn an_invalid_staged_file_is_put_aside_for_the_valid_one() {
-    let archive = Archive::new(&["a"]);
-    let name = segment_name(1, 1, MIB);
-    let bytes = segment(&name, MIB, 5000, 1);
-    let half = &bytes[..300_000];
-    archive.stage(&name, half);
-    let ran = archive.push(&archive.incoming(&name, &bytes));
-    ran.says(
-        0,
-        &["a staged file of that name was not valid; it is in \""],
-    );
-    assert_eq!(fs::read(archive.staged(&name)).unwrap(), bytes);
-    let quarantine = archive.staging().join("quarantine");
-    let [aside] = &files_in(&quarantine)[..] else {
-        panic!("{:?}", files_in(&quarantine));
-    };
-    assert!(aside.starts_with(&name), "{aside}");
-    assert_eq!(fs::read(quarantine.join(aside)).unwrap(), half);
-    assert!(ran.stderr.contains(aside));
-}
-
-#[test]
 fn what_a_crashed_push_left_is_no_reason_to_fail() {
     let archive = Archive::new(&["a"]);
     let name = segment_name(1, 1, MIB);

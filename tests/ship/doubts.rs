@@ -6,7 +6,7 @@ use walkeep::codec::Sha256;
 
 use crate::{
     InClouds, problems,
-    support::archive::{Archive, MIB, files_in, gzip, put, segment, segment_name},
+    support::archive::{Archive, MIB, gzip, put, segment},
 };
 
 /// Puts an object under a file's key before walkeep does.
@@ -99,70 +99,4 @@ fn a_conflict_is_found_in_clouds_as_well() {
     assert!(problems(&report).contains(&Sha256::of(&other).to_string()));
     assert_eq!(fs::read(it.archive.staged(&name)).unwrap(), bytes);
     assert_eq!(crate::support::archive::gunzip(&object), other);
-}
-
-/// Bound to one cluster, valid in form, and not what their names say.
-#[test]
-fn invalid_staged_files_are_reported_and_neither_shipped_nor_deleted() {
-    let archive = Archive::new(&["a", "b"]);
-    let name = |number| segment_name(1, number, MIB);
-    let whole = |number| segment(&name(number), MIB, 5000, number);
-    let mut foreign = whole(5);
-    foreign[24..32].copy_from_slice(&42_u64.to_le_bytes());
-    for (number, bytes) in [
-        (1, whole(1)[..500_000].to_vec()),
-        (2, vec![0; MIB as usize]),
-        (3, Vec::new()),
-        (4, whole(9)),
-        (5, foreign),
-        (6, whole(6)),
-    ] {
-        archive.stage(&name(number), &bytes);
-    }
-    fs::create_dir(archive.staged(&name(7))).unwrap();
-    archive.stage("00000002.history", b"nonsense\n");
-    archive.stage("notes.txt", b"not walkeep's");
-    let before = crate::bytes_in(&archive.staging());
-
-    let (code, report) = archive.ship();
-    assert_eq!(
-        (code, &report["files"], &report["waiting"]),
-        (1, &1.into(), &7.into()),
-        "{report}"
-    );
-    let said = problems(&report);
-    for (file, words) in [
-        (name(1), "it is 500000 bytes long instead of 1048576"),
-        (name(2), "its header is all zero"),
-        (name(3), "it is 0 bytes long"),
-        (name(4), "its header says that it begins at 0/900000"),
-        (name(5), "it belongs to the cluster 42"),
-        (name(7), "it is not a regular file"),
-        ("00000002.history".to_owned(), "line 1 of the history file"),
-    ] {
-        let line = said.lines().find(|line| line.contains(&file));
-        assert!(
-            line.is_some_and(|line| line.contains(words)),
-            "{file}: {said}"
-        );
-    }
-    let mut after = crate::bytes_in(&archive.staging());
-    after.insert(name(6), whole(6));
-    assert_eq!(after, before);
-    assert_eq!(
-        files_in(&archive.store("a").join("main/wal")),
-        [format!("{}.gz", name(6))]
-    );
-    assert!(files_in(&archive.staging().join("quarantine")).is_empty());
-
-    // The right ones come after all.
-    fs::remove_dir(archive.staged(&name(7))).unwrap();
-    archive.stage(
-        "00000002.history",
-        b"1\t0/200000\tno recovery target specified\n",
-    );
-    for number in 1..=5 {
-        archive.stage(&name(number), &whole(number));
-    }
-    archive.ship_well();
 }

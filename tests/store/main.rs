@@ -11,8 +11,9 @@ mod answers;
 mod kinds;
 mod mounts;
 mod outages;
-mod raw;
 mod secrets;
 mod suite;
 mod tls;
 mod transfers;
+
+use support::s3::raw;

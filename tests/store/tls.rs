@@ -1,12 +1,7 @@
 //! Whose certificate is accepted.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf};
 
-use rustls::{
-    ServerConfig,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
-};
-use tokio_rustls::TlsAcceptor;
 use walkeep::store::{
     Body, Location, Profile, Put, RetryPolicy, S3Settings, Store, StoreErrorKind as Kind,
 };
@@ -19,19 +14,7 @@ use crate::{
 /// A server that signed its own certificate for `name`, and that certificate
 /// in PEM.
 async fn self_signed(name: &str) -> (Raw, String) {
-    let names = vec![name.to_owned()];
-    let signed = rcgen::generate_simple_self_signed(names).expect("sign");
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("TLS versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![signed.cert.der().clone()], key)
-        .expect("accept the certificate");
-    let tls = TlsAcceptor::from(Arc::new(config));
-    let server = Raw::start_with(Some(tls), |request, _| Answer::stored(request)).await;
-    (server, signed.cert.pem())
+    Raw::start_self_signed(name, |request, _| Answer::stored(request)).await
 }
 
 fn settings(server: &Raw, host: &str, ca_file: Option<PathBuf>) -> S3Settings {

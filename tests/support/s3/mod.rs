@@ -1,8 +1,9 @@
 //! S3 servers on loopback: s3s with its directory backend, in this process,
 //! and versitygw, a program that shares no code with walkeep. Both check
-//! signatures.
+//! signatures. And one that answers as a test tells it to (`raw`).
 
 mod in_process;
+pub mod raw;
 mod request;
 mod versitygw;
 

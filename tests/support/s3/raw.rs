@@ -8,6 +8,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use rustls::{
+    ServerConfig,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpSocket,
@@ -16,7 +20,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use walkeep::store::{Location, Profile, RetryPolicy, S3Settings, Store, Timeouts};
 
-use crate::support::s3::credentials;
+use super::credentials;
 
 pub const ACCESS_KEY: &str = "AKIAOFTHERAWSERVER";
 pub const SECRET_KEY: &str = "SecretOfTheRawServer";
@@ -154,7 +158,26 @@ impl Raw {
         Self::start_with(None, script).await
     }
 
-    pub async fn start_with(
+    /// With a certificate that it signed itself for `name`; that in PEM.
+    pub async fn start_self_signed(
+        name: &str,
+        script: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static,
+    ) -> (Self, String) {
+        let names = vec![name.to_owned()];
+        let signed = rcgen::generate_simple_self_signed(names).expect("sign");
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("TLS versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![signed.cert.der().clone()], key)
+            .expect("accept the certificate");
+        let tls = TlsAcceptor::from(Arc::new(config));
+        (Self::start_with(Some(tls), script).await, signed.cert.pem())
+    }
+
+    async fn start_with(
         tls: Option<TlsAcceptor>,
         script: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static,
     ) -> Self {
