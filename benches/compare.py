@@ -37,6 +37,7 @@ class Bench:
         self.segments, self.rounds = arguments.segments, arguments.rounds
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="walkeep-bench."))
         self.children, self.user = [], None
+        self.buckets = {}
         if os.geteuid() == 0:
             self.user = pwd.getpwnam("postgres")
             # The programs must be reachable for that user.
@@ -113,6 +114,7 @@ class Bench:
             port = probe.getsockname()[1]
         files = self.directory(f"s3-{name}")
         (files / "backups").mkdir()
+        self.buckets[port] = files / "backups"
         (self.root / f"meta-{name}").mkdir(exist_ok=True)
         command = [self.gateway, "--access", "bench", "--secret", "benchsecret", "--port", f"127.0.0.1:{port}", "-q"]
         command += ["--cert", tls[0], "--key", tls[1]] if tls else []
@@ -142,8 +144,18 @@ class Bench:
         (home / "staging/walkeep.json").write_text(json.dumps({
             "format": 1, "cluster": name, "generation": 1,
             "system_identifier": str(self.system), "segment_size": SEGMENT}))
+        for _, port in stores:
+            self.claim(self.buckets.get(port), name)
         self.own(home)
         return home, [self.walkeep, "--config", path]
+
+    def claim(self, bucket, name):
+        """What `walkeep init` leaves in a store."""
+        if bucket:
+            (bucket / name).mkdir(exist_ok=True)
+            (bucket / name / "cluster.json").write_text(json.dumps({
+                "format": 1, "cluster": name, "generations": [{
+                    "generation": 1, "system_identifier": str(self.system), "segment_size": SEGMENT}]}))
 
     def pushes(self):
         print("\n### One push, staged, process start included\n\n| | walkeep | plain copy + fsync + rename + fsync | ratio | bar |\n|---|---|---|---|---|")
@@ -246,21 +258,32 @@ class Bench:
             for segment in segments:
                 (ready / f"{segment.name}.ready").touch()
             self.own(ready)
-            before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+            begun = time.monotonic()
             cpu = self.usage_of_user()
             for segment in segments:
                 self.run(*base, "archive-push", segment)
                 (ready / f"{segment.name}.ready").unlink()
             wall = time.monotonic() - begun
-            del before
             print(f"| {kind}, gz {level} | {len(segments) / wall:.2f} | {(self.usage_of_user() - cpu) / len(segments):.2f} |")
             if kind == "busy" and level == 6:
                 begun = time.monotonic()
                 for segment in segments:
                     self.run(*base, "archive-get", segment.name, self.root / "pg/RECOVERYXLOG")
                 print(f"| {kind}, fetched with prefetch | {len(segments) / (time.monotonic() - begun):.1f} | |")
+            if kind == "busy" and level == 9:
+                conf.write_text(text.replace("archive-async=y", "archive-async=n"))
+                both = self.stamped(kind, self.rounds * 3, self.directory("both"), first=0x4000)
+                self.theirs = statistics.median(self.run(*base, "archive-push", segment)[0] for segment in both)
             for segment in segments:
                 segment.unlink()
+        ports = [(store, self.server(f"both{store}")) for store in ("a", "b")]
+        home, walkeep = self.configuration("both-stores", ports)
+        toml = home / "walkeep.toml"
+        toml.write_text(toml.read_text().replace("[staging]", "[staging]\nacknowledge='all-stores'"))
+        segments = self.stamped("busy", self.rounds * 3, self.directory("both"), first=0x5000)
+        ours = [self.run(*walkeep, "wal", "push", segment)[0] for segment in segments]
+        print("\n### One busy push, acknowledged by both stores\n\n| walkeep | pgBackRest, gz 9, synchronous | ratio | bar |\n|---|---|---|---|")
+        print(f"| {ms(ours)} | {1000 * self.theirs:.1f} ms | **{statistics.median(ours) / self.theirs:.2f}** | 0.25 |")
 
     def usage_of_user(self):
         """CPU seconds of children that have been waited for; pgBackRest's
