@@ -7,11 +7,14 @@ pub mod control;
 pub mod history;
 pub mod label;
 pub mod lsn;
+pub mod moments;
 pub mod page;
+pub mod record;
 pub mod segment;
 pub mod session;
 pub mod wal_file;
 
 pub use lsn::Lsn;
+pub use moments::{Commit, Moments, RestorePoint};
 pub use segment::{SegmentName, SegmentSize, SystemId, TimelineId};
 pub use wal_file::WalFileName;
