@@ -20,7 +20,10 @@ use std::{
 use criterion::{Criterion, Throughput};
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
-use walkeep::codec::{Decoder, Encoder, EncoderKind, Md5, Sha256, decode};
+use walkeep::{
+    codec::{About, Decoder, Encoder, EncoderKind, Md5, Sha256, decode},
+    postgres::record,
+};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -79,7 +82,7 @@ fn rows() -> Result<Vec<Row>, Error> {
             encoder = encoder.low_latency();
         }
         let encode = move |raw: &[u8], out: &mut Vec<u8>| {
-            let made = encoder.encode(raw, NAME, Timestamp::UNIX_EPOCH, threads, out);
+            let made = encoder.encode(raw, About::new(NAME, Timestamp::UNIX_EPOCH), threads, out);
             made.expect("encode").stored_size
         };
         Ok(Box::new(encode) as Box<_>)
@@ -177,7 +180,7 @@ fn print_decoding(classes: &[Class], rounds: usize) -> Result<(), Error> {
     for class in classes {
         let raw = &class.segments[0];
         let mut object = Vec::new();
-        encoder.encode(raw, NAME, Timestamp::UNIX_EPOCH, 1, &mut object)?;
+        encoder.encode(raw, About::new(NAME, Timestamp::UNIX_EPOCH), 1, &mut object)?;
         let (mut whole, mut pieces, mut out) = (Vec::new(), Vec::new(), Vec::new());
         let limit = raw.len() as u64;
         for _ in 0..4 * rounds {
@@ -227,6 +230,9 @@ fn parts(criterion: &mut Criterion, busy: &[u8]) -> Result<(), Error> {
         .sample_size(20);
     group.bench_function("sha256", |bench| bench.iter(|| Sha256::of(black_box(busy))));
     group.bench_function("md5", |bench| bench.iter(|| Md5::of(black_box(busy))));
+    group.bench_function("moments", |bench| {
+        bench.iter(|| record::decode(black_box(busy), None).expect("decode"))
+    });
     let zeros = vec![0; busy.len()];
     for (name, raw) in [("encode busy", busy), ("encode zeros", &zeros)] {
         let encoder = Encoder::new(EncoderKind::Auto, 9)?;
@@ -235,7 +241,12 @@ fn parts(criterion: &mut Criterion, busy: &[u8]) -> Result<(), Error> {
             bench.iter(|| {
                 out.clear();
                 encoder
-                    .encode(black_box(raw), NAME, Timestamp::UNIX_EPOCH, 1, &mut out)
+                    .encode(
+                        black_box(raw),
+                        About::new(NAME, Timestamp::UNIX_EPOCH),
+                        1,
+                        &mut out,
+                    )
                     .expect("encode")
             })
         });
@@ -243,8 +254,7 @@ fn parts(criterion: &mut Criterion, busy: &[u8]) -> Result<(), Error> {
     let mut object = Vec::new();
     Encoder::new(EncoderKind::Auto, 9)?.encode(
         busy,
-        NAME,
-        Timestamp::UNIX_EPOCH,
+        About::new(NAME, Timestamp::UNIX_EPOCH),
         1,
         &mut object,
     )?;

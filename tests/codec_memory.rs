@@ -10,7 +10,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use walkeep::codec::{Decoder, Encoder, EncoderKind, Mapped, Sha256};
+use walkeep::codec::{About, Decoder, Encoder, EncoderKind, Mapped, Sha256};
 
 const MIB: usize = 1 << 20;
 
@@ -62,8 +62,12 @@ fn a_long_file_takes_a_few_members_of_memory() {
         let encoder = Encoder::new(kind, 1).unwrap();
         let mut stored_size = 0;
         let grown = growth(|| {
-            let made =
-                encoder.encode_to_file(&raw, "base.1", Timestamp::UNIX_EPOCH, threads, &mut spool);
+            let made = encoder.encode_to_file(
+                &raw,
+                About::new("base.1", Timestamp::UNIX_EPOCH),
+                threads,
+                &mut spool,
+            );
             stored_size = made.unwrap().stored_size;
         });
         assert!(stored_size > 90 * MIB as u64, "{stored_size}");

@@ -6,6 +6,7 @@ pub mod fetch;
 mod format;
 pub mod identity;
 pub mod inspect;
+pub mod moments;
 pub mod object;
 pub mod pace;
 pub mod place;

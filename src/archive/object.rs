@@ -8,12 +8,13 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::place::Place;
+use super::{moments, place::Place};
 use crate::{
     codec::{
         DecodeError, Decoder, Facts, Md5, Sha256,
         digest::{Md5Hasher, Sha256Hasher},
     },
+    postgres::{Moments, record::Walker},
     store::{ObjectInfo, StoreError},
 };
 
@@ -27,23 +28,28 @@ pub const MODIFIED: &str = "walkeep-modified";
 /// The largest raw file there is: a segment of 1 GiB.
 pub const LARGEST_RAW: u64 = 1 << 30;
 
-/// What goes with an object into `x-amz-meta-*`.
-pub fn metadata(facts: &Facts) -> [(&'static str, String); 3] {
-    [
+/// What goes with an object into `x-amz-meta-*`. Less than the 2 KiB that S3
+/// allows for names and values together.
+pub fn metadata(facts: &Facts) -> Vec<(&'static str, String)> {
+    let mut metadata = vec![
         (SHA256, facts.raw_sha256.to_string()),
         (SIZE, facts.raw_size.to_string()),
         (MODIFIED, facts.modified.to_string()),
-    ]
+    ];
+    metadata.extend(facts.moments.iter().flat_map(moments::metadata));
+    metadata
 }
 
 /// The facts in an object's metadata; `None` where any is missing, as for an
-/// older script's object, or in a directory.
+/// older script's object, or in a directory, and where the metadata has only a
+/// part of the moments: the object itself has them all.
 pub fn facts_in(metadata: &BTreeMap<String, String>, file_name: &str) -> Option<Facts> {
     Some(Facts {
         file_name: file_name.to_owned(),
         raw_sha256: metadata.get(SHA256)?.parse().ok()?,
         raw_size: metadata.get(SIZE)?.parse().ok()?,
         modified: metadata.get(MODIFIED)?.parse::<Timestamp>().ok()?,
+        moments: moments::in_metadata(metadata).ok()?,
     })
 }
 
@@ -56,6 +62,8 @@ pub struct Examined {
     pub raw_size: u64,
     /// MD5 of the stored bytes, computed.
     pub md5: Md5,
+    /// The moments of the segment that it is, computed.
+    pub moments: Option<Moments>,
     /// What the object says of itself, if it does.
     pub facts: Option<Facts>,
     /// What the store says of it.
@@ -103,22 +111,25 @@ pub async fn examine(place: &Place, key: &str) -> Result<Option<Examined>, Exami
         raw_sha256: raw.digest.finish(),
         raw_size: raw.size,
         md5: md5.finish(),
+        moments: raw.walker.finish().ok().map(|(moments, _)| moments),
         facts,
         info,
     }))
 }
 
-/// Takes bytes for their digest and number alone.
+/// Takes bytes for their digest, number and moments alone.
 #[derive(Default)]
 struct Hashed {
     digest: Sha256Hasher,
     size: u64,
+    walker: Walker,
 }
 
 impl Write for Hashed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.digest.update(bytes);
         self.size += bytes.len() as u64;
+        self.walker.feed(bytes);
         Ok(bytes.len())
     }
 

@@ -147,16 +147,22 @@ async fn read(
             raw_sha256,
             raw_size,
             md5,
+            moments,
             facts,
             info,
         }) => {
             let adopted = facts.is_none();
-            let modified = facts.map(|facts| facts.modified).or(info.modified);
+            let stated = facts.as_ref().map(|facts| facts.modified);
+            let modified = stated.or(info.modified);
+            // What the object says counts, as it does where it is not read.
+            let told = facts.and_then(|facts| facts.moments);
+            let moments = told.or(moments.filter(|_| name.holds_pages()));
             let facts = Facts {
                 file_name: name.to_string(),
                 raw_sha256,
                 raw_size,
                 modified: modified.unwrap_or(Timestamp::UNIX_EPOCH),
+                moments,
             };
             Ok(found(generation, name, facts, &info, md5, adopted))
         }

@@ -14,7 +14,7 @@ use super::{
     stretch::{STRETCH, Stretch},
 };
 use crate::{
-    codec::{EncodeError, Encoder, Sha256},
+    codec::{About, EncodeError, Encoder, Sha256},
     layout::{BackupId, Format, Generation, Key, PackNumber},
     store::Body,
 };
@@ -151,7 +151,7 @@ impl<'a> Writing<'a> {
 /// A small gzip object, whose bytes depend on nothing but `raw` and `name`.
 pub fn object(encoder: &Encoder, raw: &[u8], name: &str) -> Result<Body, EncodeError> {
     let mut bytes = Vec::new();
-    let encoded = encoder.encode(raw, name, Timestamp::UNIX_EPOCH, 1, &mut bytes)?;
+    let encoded = encoder.encode(raw, About::new(name, Timestamp::UNIX_EPOCH), 1, &mut bytes)?;
     Ok(Body::bytes(bytes.into(), encoded.md5))
 }
 

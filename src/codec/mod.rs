@@ -5,11 +5,12 @@ pub mod buffers;
 pub mod digest;
 pub mod gzip;
 pub mod mapped;
+mod moments;
 
 pub use buffers::{Buffer, BufferPool};
 pub use digest::{Md5, Sha256};
 pub use gzip::{
-    DecodeError, Decoder, EncodeError, Encoded, Encoder, EncoderError, EncoderKind, Facts, Members,
-    OutOfMemory, decode, read_facts,
+    About, DecodeError, Decoder, EncodeError, Encoded, Encoder, EncoderError, EncoderKind, Facts,
+    Members, OutOfMemory, decode, read_facts,
 };
 pub use mapped::Mapped;

@@ -17,7 +17,7 @@ use walkeep::{
         plan::{FetchPlan, SegmentRange},
         staging::{FORMAT, Marker, Staging},
     },
-    codec::{Encoder, EncoderKind},
+    codec::{About, Encoder, EncoderKind},
     layout::{Format, Generation, Key, Layout},
     postgres::{SegmentName, SegmentSize, SystemId, TimelineId, WalFileName},
 };
@@ -317,7 +317,7 @@ pub fn object_of(name: &str, raw: &[u8]) -> Vec<u8> {
     let mut object = Vec::new();
     Encoder::new(EncoderKind::Auto, 1)
         .expect("an encoder")
-        .encode(raw, name, Timestamp::UNIX_EPOCH, 1, &mut object)
+        .encode(raw, About::new(name, Timestamp::UNIX_EPOCH), 1, &mut object)
         .expect("encode");
     object
 }

@@ -1,9 +1,12 @@
 //! Above the high-water mark: what one store has may leave staging, and is
 //! owed to the other.
 
-use std::{fs, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
-use walkeep::codec::{Md5, Sha256};
+use walkeep::{
+    codec::{Md5, Sha256},
+    store::{Profile, RetryPolicy, Store},
+};
 
 use crate::{
     InClouds, problems,
@@ -45,6 +48,23 @@ fn released_early_it_is_owed_and_copied_from_store_to_store_later() {
         "{report}"
     );
     it.assert_complete(&files);
+    for name in files.keys() {
+        let [a, b] = ["a", "b"].map(|store| metadata(&it, store, name));
+        assert!(a.contains_key("walkeep-moments"), "{a:?}");
+        assert_eq!(a, b);
+    }
+}
+
+/// What a store has beside an object.
+fn metadata(it: &InClouds, store: &str, name: &str) -> BTreeMap<String, String> {
+    let location = it.server(store).location(Profile::S3, "wal");
+    let runtime = tokio::runtime::Runtime::new().expect("make a runtime");
+    runtime.block_on(async {
+        let store = store.parse().expect("a store's name");
+        let store = Store::open(store, location, RetryPolicy::ONCE).expect("open the store");
+        let info = store.head(&format!("main/wal/{name}.gz")).await;
+        info.expect("ask the store").expect("an object").metadata
+    })
 }
 
 /// Above the mark, too: a store that is a moment behind is not away.

@@ -93,7 +93,7 @@ impl Ledger {
         // must not wait for the store that was down the first time.
         while !self.has_enough() {
             match receive(&mut news) {
-                Received::News(first) => batch.push(first),
+                Received::News(first) => batch.push(*first),
                 Received::Nothing if self.waiting <= self.shipping.high_water => continue,
                 Received::Nothing => {}
                 Received::End => break,

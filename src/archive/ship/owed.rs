@@ -16,6 +16,7 @@ use crate::{
     },
     fs::Temporary,
     layout::Format,
+    postgres::Moments,
     store::{Body, StoreError, StoreName},
 };
 
@@ -48,13 +49,15 @@ pub(super) async fn debts(
         .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-/// What the catalog knows of a file, as its object would say it.
+/// What the catalog knows of a file, as its object would say it but for the
+/// moments, which the object that is copied has.
 pub(super) fn facts(record: &FileRecord) -> Facts {
     Facts {
         file_name: record.name.to_string(),
         raw_sha256: record.raw_sha256,
         raw_size: record.raw_size,
         modified: record.modified,
+        moments: None,
     }
 }
 
@@ -126,23 +129,36 @@ async fn copy(
     there
         .map_err(CopyError::Source)?
         .ok_or_else(|| damaged("it is gone".to_owned()))?;
-    let (digest, stored_size, md5) = check
+    let copied = check
         .finish()?
         .map_err(|error| damaged(error.to_string()))?;
-    if digest != record.raw_sha256 {
+    if copied.raw_sha256 != record.raw_sha256 {
         return Err(damaged(format!(
-            "SHA-256 {digest} instead of {}",
-            record.raw_sha256
+            "SHA-256 {} instead of {}",
+            copied.raw_sha256, record.raw_sha256
         )));
     }
     // Of what came, whatever the catalog has: somebody may have compressed it
     // anew.
-    let body = Body::file(spool.path().to_owned(), stored_size, md5);
+    let body = Body::file(spool.path().to_owned(), copied.stored_size, copied.md5);
     pass.pace.wait(body.length).await;
     let key = target.key(generation, record.name, Format::Gzip);
-    deliver(target, &key, &facts(record), &body)
+    let facts = Facts {
+        moments: copied.moments,
+        ..facts(record)
+    };
+    deliver(target, &key, &facts, &body)
         .await
         .map_err(CopyError::Target)
+}
+
+/// An object that was read to its end: what it turned out to be, and the
+/// moments that it states.
+struct Copied {
+    raw_sha256: Sha256,
+    stored_size: u64,
+    md5: Md5,
+    moments: Option<Moments>,
 }
 
 /// Writes an object down while it is decoded for its digests: that of the raw
@@ -178,11 +194,16 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn finish(self) -> io::Result<Result<(Sha256, u64, Md5), DecodeError>> {
+    fn finish(self) -> io::Result<Result<Copied, DecodeError>> {
         self.written?;
         Ok(self.decoded.and_then(|()| {
-            let digest = self.decoder.finish()?.0.finish();
-            Ok((digest, self.stored_size, self.md5.finish()))
+            let (digest, stated) = self.decoder.finish()?;
+            Ok(Copied {
+                raw_sha256: digest.finish(),
+                stored_size: self.stored_size,
+                md5: self.md5.finish(),
+                moments: stated.and_then(|stated| stated.moments),
+            })
         }))
     }
 }

@@ -11,10 +11,10 @@ use crate::{
         inspect::{Refusal, inspect},
         staging::{Staged, Staging, StagingError},
     },
-    codec::{BufferPool, EncodeError, Encoder, Facts, Mapped},
+    codec::{About, BufferPool, EncodeError, Encoder, Facts, Mapped},
     fs::Temporary,
     layout::Format,
-    postgres::WalFileName,
+    postgres::{WalFileName, record},
     store::Body,
 };
 
@@ -105,9 +105,12 @@ impl Packer {
         }
         let mut buffer = self.buffers.take();
         let text = name.to_string();
-        let encoded = self
-            .encoder
-            .encode(&mapped, &text, modified, self.threads, &mut buffer)?;
+        let encoded = self.encoder.encode(
+            &mapped,
+            about(&text, name, modified, &mapped),
+            self.threads,
+            &mut buffer,
+        )?;
         let bytes: Bytes = buffer.freeze();
         Ok(Packed {
             facts: encoded.facts,
@@ -130,9 +133,12 @@ impl Packer {
         let mut spool = Temporary::create(&directory, &unique)
             .map_err(StagingError::io("make a spool file in", &directory))?;
         let threads = self.threads.max(2);
-        let encoded =
-            self.encoder
-                .encode_to_file(mapped, &text, modified, threads, spool.file())?;
+        let encoded = self.encoder.encode_to_file(
+            mapped,
+            about(&text, name, modified, mapped),
+            threads,
+            spool.file(),
+        )?;
         let body = Body::file(spool.path().to_owned(), encoded.stored_size, encoded.md5);
         Ok(Packed {
             facts: encoded.facts,
@@ -140,6 +146,22 @@ impl Packer {
             body,
             spool: Some(spool),
         })
+    }
+}
+
+/// What the object says of its file. A segment's moments are found before it is
+/// compressed; one of a WAL format that is not known is shipped without.
+fn about<'a>(text: &'a str, name: WalFileName, modified: Timestamp, raw: &[u8]) -> About<'a> {
+    let about = About::new(text, modified);
+    if !name.holds_pages() {
+        return about;
+    }
+    match record::decode(raw, None) {
+        Ok((moments, _)) => about.with_moments(Some(moments)),
+        Err(error) => {
+            tracing::debug!("the moments of \"{name}\" are not known: {error}");
+            about
+        }
     }
 }
 

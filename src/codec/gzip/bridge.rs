@@ -247,7 +247,7 @@ impl BlockInflater {
 
 /// CRC-32 (ISO 3309, as in RFC 1952 section 8) of `crc`'s bytes followed by
 /// `input`; start with 0. The faster of the two libraries.
-pub(super) fn crc32(crc: u32, input: &[u8]) -> u32 {
+pub(in crate::codec) fn crc32(crc: u32, input: &[u8]) -> u32 {
     #[cfg(feature = "libdeflate")]
     return ffi::block_crc32(crc, input);
     #[cfg(not(feature = "libdeflate"))]

@@ -15,19 +15,48 @@ use super::{
     engine::{Compressor, Engine},
     header, lanes, zeros,
 };
-use crate::codec::{
-    Md5, Sha256,
-    digest::{Md5Hasher, Sha256Hasher},
+use crate::{
+    codec::{
+        Md5, Sha256,
+        digest::{Md5Hasher, Sha256Hasher},
+    },
+    postgres::Moments,
 };
 
 /// Makes objects out of files.
 ///
-/// The same bytes, name, time, kind and level give the same object, whatever
-/// the number of threads, while the same encoder's version does the work.
+/// The same bytes, name, time, moments, kind and level give the same object,
+/// whatever the number of threads, while the same encoder's version does the
+/// work.
 #[derive(Debug, Clone)]
 pub struct Encoder {
     engine: Engine,
     rule: Rule,
+}
+
+/// What an object says about its file, as far as the one who has the file has
+/// to say it.
+#[derive(Debug, Clone)]
+pub struct About<'a> {
+    file_name: &'a str,
+    modified: Timestamp,
+    moments: Option<Moments>,
+}
+
+impl<'a> About<'a> {
+    /// A file's name without a directory, and when it was last modified.
+    pub fn new(file_name: &'a str, modified: Timestamp) -> Self {
+        About {
+            file_name,
+            modified,
+            moments: None,
+        }
+    }
+
+    /// The same file, with the moments of the segment that it is.
+    pub fn with_moments(self, moments: Option<Moments>) -> Self {
+        About { moments, ..self }
+    }
 }
 
 /// An object that was made.
@@ -92,13 +121,12 @@ impl Encoder {
     pub fn encode(
         &self,
         raw: &[u8],
-        file_name: &str,
-        modified: Timestamp,
+        about: About<'_>,
         threads: usize,
         out: &mut Vec<u8>,
     ) -> Result<Encoded, EncodeError> {
         let start = out.len();
-        let mut facts = unhashed(raw, file_name, modified)?;
+        let mut facts = unhashed(raw, about)?;
         let made = self.members(raw, &header::first(&facts), threads, out, &mut |_| Ok(()));
         facts.raw_sha256 = made.inspect_err(|_| out.truncate(start))?;
         let header = header::first(&facts);
@@ -119,12 +147,11 @@ impl Encoder {
     pub fn encode_to_file(
         &self,
         raw: &[u8],
-        file_name: &str,
-        modified: Timestamp,
+        about: About<'_>,
         threads: usize,
         spool: &mut File,
     ) -> Result<Encoded, EncodeError> {
-        let mut facts = unhashed(raw, file_name, modified)?;
+        let mut facts = unhashed(raw, about)?;
         let header = header::first(&facts);
         let mut stored_size = 0;
         let mut member = Vec::new();
@@ -223,15 +250,16 @@ impl Members {
 }
 
 /// The facts of a file whose SHA-256 is still to come.
-fn unhashed(raw: &[u8], file_name: &str, modified: Timestamp) -> Result<Facts, EncodeError> {
-    if !header::is_valid_name(file_name) {
-        return Err(EncodeError::FileName(file_name.to_owned()));
+fn unhashed(raw: &[u8], about: About<'_>) -> Result<Facts, EncodeError> {
+    if !header::is_valid_name(about.file_name) {
+        return Err(EncodeError::FileName(about.file_name.to_owned()));
     }
     Ok(Facts {
-        file_name: file_name.to_owned(),
+        file_name: about.file_name.to_owned(),
         raw_sha256: Sha256([0; 32]),
         raw_size: raw.len() as u64,
-        modified,
+        modified: about.modified,
+        moments: about.moments,
     })
 }
 

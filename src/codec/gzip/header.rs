@@ -4,7 +4,10 @@
 use jiff::Timestamp;
 
 use super::{DecodeError, bridge::crc32};
-use crate::codec::Sha256;
+use crate::{
+    codec::{Sha256, moments},
+    postgres::Moments,
+};
 
 /// What an object says about the file in it, in the extra field of its first
 /// gzip member.
@@ -18,6 +21,8 @@ pub struct Facts {
     pub raw_size: u64,
     /// When the file was last modified, to the nanosecond.
     pub modified: Timestamp,
+    /// The moments of the segment that it is, where they are known.
+    pub moments: Option<Moments>,
 }
 
 /// Enough of an object's beginning, in bytes, for [`read_facts`] on any object
@@ -59,8 +64,14 @@ const FACTS_VERSION: u8 = 1;
 const FACTS_SIZE: usize = 1 + 32 + 8 + 8 + 4 + 4;
 const NANOSECONDS: i128 = 1_000_000_000;
 
-/// The header of an object's first member. Its size depends on the file name
-/// alone, so that it can be written again once the SHA-256 is known.
+/// Ours as well: the moments of a segment.
+const MOMENTS_ID: [u8; 2] = *b"WM";
+
+// The fixed part, the extra field's size, two subfields, the name.
+const _: () = assert!(10 + 2 + 4 + FACTS_SIZE + 4 + moments::LARGEST + 256 <= HEAD_SIZE);
+
+/// The header of an object's first member. Its size does not depend on the
+/// SHA-256, so that it can be written again once the SHA-256 is known.
 pub(super) fn first(facts: &Facts) -> Vec<u8> {
     let mut fields = Vec::with_capacity(FACTS_SIZE);
     fields.push(FACTS_VERSION);
@@ -76,13 +87,19 @@ pub(super) fn first(facts: &Facts) -> Vec<u8> {
     // MTIME is 32 bits; 0 says that there is none.
     let mtime = u32::try_from(seconds).unwrap_or(0);
     let mut header = fixed(FEXTRA | FNAME, mtime).to_vec();
-    header.extend((4 + FACTS_SIZE as u16).to_le_bytes());
-    header.extend(FACTS_ID);
-    header.extend((FACTS_SIZE as u16).to_le_bytes());
-    header.extend(fields);
+    let mut extra = subfield(FACTS_ID, &fields);
+    if let Some(moments) = &facts.moments {
+        extra.extend(subfield(MOMENTS_ID, &moments::write(moments)));
+    }
+    header.extend((extra.len() as u16).to_le_bytes());
+    header.extend(extra);
     header.extend(facts.file_name.as_bytes());
     header.push(0);
     header
+}
+
+fn subfield(id: [u8; 2], data: &[u8]) -> Vec<u8> {
+    [&id, (data.len() as u16).to_le_bytes().as_slice(), data].concat()
 }
 
 /// The header of every later member.
@@ -151,7 +168,10 @@ fn fields(bytes: &[u8]) -> Result<Header, DecodeError> {
         }
     }
     let facts = match (facts_in(extra), name) {
-        (Some(facts), Some(name)) => Some(parse_facts(facts, name)?),
+        (Some(facts), Some(name)) => Some(Facts {
+            moments: moments_in(extra)?,
+            ..parse_facts(facts, name)?
+        }),
         _ => None,
     };
     Ok(Header {
@@ -160,18 +180,30 @@ fn fields(bytes: &[u8]) -> Result<Header, DecodeError> {
     })
 }
 
+fn facts_in(extra: &[u8]) -> Option<&[u8; FACTS_SIZE]> {
+    // A later version keeps this number while it only appends fields.
+    let facts = find(FACTS_ID, extra)?.first_chunk()?;
+    (facts[0] == FACTS_VERSION).then_some(facts)
+}
+
+fn moments_in(extra: &[u8]) -> Result<Option<Moments>, DecodeError> {
+    const BAD: DecodeError = DecodeError::BadHeader("the moments do not match their CRC-32");
+    let Some(data) = find(MOMENTS_ID, extra) else {
+        return Ok(None);
+    };
+    moments::read(data).map_err(|_| BAD)
+}
+
 /// Our subfield among others, which are skipped. An extra field that is not
 /// made of subfields is someone else's, and no reason to refuse the object.
-fn facts_in(mut extra: &[u8]) -> Option<&[u8; FACTS_SIZE]> {
+fn find(id: [u8; 2], mut extra: &[u8]) -> Option<&[u8]> {
     loop {
         let [a, b, low, high, rest @ ..] = extra else {
             return None;
         };
         let (data, after) = rest.split_at_checked(u16::from_le_bytes([*low, *high]).into())?;
-        if [*a, *b] == FACTS_ID {
-            // A later version keeps this number while it only appends fields.
-            let facts = data.first_chunk()?;
-            return (facts[0] == FACTS_VERSION).then_some(facts);
+        if [*a, *b] == id {
+            return Some(data);
         }
         extra = after;
     }
@@ -203,6 +235,7 @@ fn parse_facts(fields: &[u8; FACTS_SIZE], name: &[u8]) -> Result<Facts, DecodeEr
         raw_sha256,
         raw_size,
         modified,
+        moments: None,
     })
 }
 
@@ -228,125 +261,4 @@ fn take_text<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], DecodeError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn some_facts() -> Facts {
-        Facts {
-            file_name: "000000010000000000000023".to_owned(),
-            raw_sha256: Sha256::of(b"x"),
-            raw_size: 16 << 20,
-            modified: Timestamp::from_nanosecond(1_790_000_000_123_456_789).unwrap(),
-        }
-    }
-
-    #[test]
-    fn stands_where_format_md_says() {
-        let header = first(&some_facts());
-        assert_eq!(header[..4], [0x1F, 0x8B, 8, 0x0C]);
-        assert_eq!(header[4..8], 1_790_000_000_u32.to_le_bytes());
-        assert_eq!(header[8..12], [0, 3, 61, 0]);
-        assert_eq!(header[12..17], [b'W', b'K', 57, 0, 1]);
-        assert_eq!(header[17..49], Sha256::of(b"x").0);
-        assert_eq!(header[49..57], (16_u64 << 20).to_le_bytes());
-        assert_eq!(header[57..65], 1_790_000_000_i64.to_le_bytes());
-        assert_eq!(header[65..69], 123_456_789_u32.to_le_bytes());
-        assert_eq!(header[73..], *b"000000010000000000000023\0");
-        assert_eq!(next(), [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 3]);
-    }
-
-    #[test]
-    fn every_cut_asks_for_more_and_every_flip_is_seen() {
-        let header = first(&some_facts());
-        for end in 0..header.len() {
-            let cut = read_facts(&header[..end]);
-            assert!(matches!(cut, Err(DecodeError::Truncated)), "cut at {end}");
-        }
-        for bit in 0..8 * header.len() {
-            let mut flipped = header.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            let read = read_facts(&flipped).ok().flatten();
-            // FTEXT, the time in whole seconds, XFL and OS are for others.
-            let unused = bit == 24 || (4..10).contains(&(bit / 8));
-            assert_eq!(read.is_some(), unused, "bit {bit}");
-        }
-    }
-
-    #[test]
-    fn unknown_subfields_and_later_fields_are_skipped() {
-        let header = first(&some_facts());
-        let longer = |before: &[u8], after: &[u8], appended: &[u8]| {
-            let mut other = header[..10].to_vec();
-            let size = FACTS_SIZE + appended.len();
-            let whole = 4 + size + before.len() + after.len();
-            other.extend((whole as u16).to_le_bytes());
-            other.extend(before);
-            other.extend(FACTS_ID);
-            other.extend((size as u16).to_le_bytes());
-            other.extend(&header[16..73]);
-            other.extend(appended);
-            other.extend(after);
-            other.extend(&header[73..]);
-            read_facts(&other).unwrap()
-        };
-        assert_eq!(longer(b"", b"", b""), Some(some_facts()));
-        assert_eq!(longer(b"AB\x02\0xy", b"", b""), Some(some_facts()));
-        assert_eq!(longer(b"", b"CT\x01\0x", b"more"), Some(some_facts()));
-        // Someone else's extra field, not made of subfields.
-        assert_eq!(longer(b"AB\xFF\xFFxy", b"", b""), None);
-    }
-
-    #[test]
-    fn other_programs_headers_are_gzip_but_not_ours() {
-        let name_and_comment = b"\x1F\x8B\x08\x18\0\0\0\0\x02\xFFname\0comment\0";
-        let parsed = parse(name_and_comment).unwrap();
-        assert_eq!((parsed.size, parsed.facts), (name_and_comment.len(), None));
-        let plain = b"\x1F\x8B\x08\x00\0\0\0\0\x02\x03";
-        let mut with_crc = b"\x1F\x8B\x08\x02\0\0\0\0\x02\x03".to_vec();
-        with_crc.extend((crc32(0, &with_crc) as u16).to_le_bytes());
-        assert_eq!(read_facts(plain).unwrap(), None);
-        assert_eq!(parse(&with_crc).unwrap().size, 12);
-        with_crc[4] ^= 1;
-        assert!(matches!(
-            read_facts(&with_crc),
-            Err(DecodeError::BadHeader(_))
-        ));
-    }
-
-    #[test]
-    fn what_is_no_gzip_is_refused() {
-        let not_gzip = |bytes: &[u8]| matches!(read_facts(bytes), Err(DecodeError::NotGzip));
-        assert!(not_gzip(b"PK\x03\x04") && not_gzip(b"\x1F\x9D") && not_gzip(&[0; 8192]));
-        let bad = |bytes: &[u8]| matches!(read_facts(bytes), Err(DecodeError::BadHeader(_)));
-        assert!(bad(b"\x1F\x8B\x09\0\0\0\0\0\0\x03"));
-        assert!(bad(b"\x1F\x8B\x08\x80\0\0\0\0\0\x03"));
-        let mut endless = b"\x1F\x8B\x08\x08\0\0\0\0\0\x03".to_vec();
-        endless.resize(MAX_HEADER, b'x');
-        assert!(bad(&endless));
-    }
-
-    proptest! {
-        #[test]
-        fn facts_come_back(
-            file_name in "[ -.0-~]{1,255}",
-            raw_sha256 in any::<[u8; 32]>().prop_map(Sha256),
-            raw_size in any::<u64>(),
-            time in Timestamp::MIN.as_nanosecond()..=Timestamp::MAX.as_nanosecond(),
-        ) {
-            let modified = Timestamp::from_nanosecond(time).unwrap();
-            let facts = Facts { file_name, raw_sha256, raw_size, modified };
-            let header = first(&facts);
-            prop_assert!(header.len() <= HEAD_SIZE);
-            prop_assert_eq!(read_facts(&header).unwrap(), Some(facts));
-        }
-
-        #[test]
-        fn no_bytes_make_it_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = read_facts(&bytes);
-            bytes.splice(0..0, [0x1F, 0x8B, 8, 0x0C]);
-            let _ = read_facts(&bytes);
-        }
-    }
-}
+mod tests;

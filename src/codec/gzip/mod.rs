@@ -15,8 +15,9 @@ mod tests;
 mod zeros;
 
 pub use bridge::OutOfMemory;
+pub(super) use bridge::crc32;
 pub use decode::{DecodeError, decode};
-pub use encode::{EncodeError, Encoded, Encoder, Members};
+pub use encode::{About, EncodeError, Encoded, Encoder, Members};
 pub use engine::{EncoderError, EncoderKind};
 pub use header::{Facts, HEAD_SIZE, read_facts};
 pub use stream::Decoder;

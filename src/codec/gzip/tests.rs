@@ -12,13 +12,28 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::codec::{Md5, Sha256};
+use crate::{
+    codec::{Md5, Sha256},
+    postgres::{Lsn, Moments},
+};
 
 const MIB: usize = 1 << 20;
 const NAME: &str = "0000000100000A2B000000FE";
 
 fn time() -> Timestamp {
     Timestamp::from_nanosecond(1_790_000_000_123_456_789).unwrap()
+}
+
+fn moments() -> Moments {
+    Moments {
+        end: Lsn(0x4_2400_1000),
+        cut: true,
+        ..Moments::default()
+    }
+}
+
+fn about() -> About<'static> {
+    About::new(NAME, time()).with_moments(Some(moments()))
 }
 
 /// Every encoder that is built in.
@@ -48,9 +63,7 @@ fn wal_like(size: usize) -> Vec<u8> {
 
 fn encode(encoder: &Encoder, raw: &[u8], threads: usize) -> (Vec<u8>, Encoded) {
     let mut out = b"before".to_vec();
-    let encoded = encoder
-        .encode(raw, NAME, time(), threads, &mut out)
-        .unwrap();
+    let encoded = encoder.encode(raw, about(), threads, &mut out).unwrap();
     let object = out.split_off(6);
     assert_eq!(out, b"before");
     (object, encoded)
@@ -73,6 +86,7 @@ fn check(encoder: &Encoder, raw: &[u8]) {
         raw_sha256: Sha256::of(raw),
         raw_size: raw.len() as u64,
         modified: time(),
+        moments: Some(moments()),
     };
     assert_eq!(encoded.facts, facts);
     let head = &object[..object.len().min(HEAD_SIZE)];
@@ -92,7 +106,7 @@ fn check(encoder: &Encoder, raw: &[u8]) {
         spool.set_len(0).unwrap();
         spool.rewind().unwrap();
         let spooled = encoder
-            .encode_to_file(raw, NAME, time(), threads, &mut spool)
+            .encode_to_file(raw, about(), threads, &mut spool)
             .unwrap();
         assert_eq!(spooled, encoded);
         assert!(contents(&mut spool) == object);
@@ -158,7 +172,7 @@ fn a_name_that_a_header_cannot_hold_is_refused() {
     let encoder = &encoders()[0];
     for name in ["", "a/b", "a\0b", "ü", &"x".repeat(256)] {
         let mut out = b"before".to_vec();
-        let refused = encoder.encode(b"raw", name, time(), 1, &mut out);
+        let refused = encoder.encode(b"raw", About::new(name, time()), 1, &mut out);
         assert!(matches!(refused, Err(EncodeError::FileName(_))));
         assert_eq!(out, b"before");
     }

@@ -54,7 +54,7 @@ pub(in crate::archive::ship) enum News {
 }
 
 pub(super) enum Received {
-    News(News),
+    News(Box<News>),
     /// Not for a while.
     Nothing,
     /// Every lane has ended.
@@ -65,7 +65,7 @@ pub(super) enum Received {
 pub(super) fn receive(news: &mut Receiver<News>) -> Received {
     let runtime = tokio::runtime::Handle::current();
     match runtime.block_on(async { tokio::time::timeout(TICK, news.recv()).await }) {
-        Ok(Some(news)) => Received::News(news),
+        Ok(Some(news)) => Received::News(Box::new(news)),
         Ok(None) => Received::End,
         Err(_) => Received::Nothing,
     }
