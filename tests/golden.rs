@@ -12,13 +12,15 @@ use std::{
 use walkeep::{
     archive::{
         inspect::{Refusal, inspect},
+        moments::{Told, moments},
         place::Place,
         staging::Staging,
     },
     audit::rebuild::rebuild,
-    catalog::Catalog,
-    codec::Sha256,
+    catalog::{Catalog, Select},
+    codec::{About, Encoder, EncoderKind, Sha256, decode},
     layout::Layout,
+    postgres::{Commit, Lsn, Moments, RestorePoint},
     store::{Location, RetryPolicy, Store},
 };
 
@@ -30,12 +32,7 @@ fn golden(name: &str) -> PathBuf {
 
 #[tokio::test]
 async fn a_bucket_gives_the_catalog_that_it_gave() {
-    let location = Location::Directory(golden("bucket-v1"));
-    let store = Store::open("a".parse().unwrap(), location, RetryPolicy::ONCE).unwrap();
-    let place = Place {
-        store,
-        layout: Layout::new(&"main".parse().unwrap()),
-    };
+    let place = place("bucket-v1");
     let directory = tempfile::tempdir().unwrap();
     let catalog = Catalog::at(directory.path().join("catalog.redb"));
     let rebuilt = rebuild(&place, &catalog).await.unwrap();
@@ -55,6 +52,76 @@ async fn a_bucket_gives_the_catalog_that_it_gave() {
     };
     let expected = fs::read_to_string(golden("bucket-v1.jsonl")).unwrap();
     assert_eq!(lines(&String::from_utf8(export).unwrap()), lines(&expected));
+}
+
+/// Of a segment of PostgreSQL 15, as far as its header; the moments are made up.
+const WITH_MOMENTS: &str = "000000010000000000000003";
+
+fn golden_moments() -> Moments {
+    let at = |text: &str| format!("2026-11-20T02:00:{text}Z").parse().unwrap();
+    let commit = |text, xid| {
+        let time = at(text);
+        Some(Commit { time, xid })
+    };
+    let point = |name: &str, lsn| RestorePoint {
+        name: name.to_owned(),
+        lsn: Lsn(lsn),
+        time: at("03.5"),
+    };
+    Moments {
+        first_commit: commit("00.000001", 731),
+        last_commit: commit("04.123456", u32::MAX),
+        first_abort: Some(at("01")),
+        last_abort: Some(at("02")),
+        restore_points: vec![
+            point("before migration", 0x30_0098),
+            point("später", 0x30_0100),
+        ],
+        more: true,
+        cut: true,
+        end: Lsn(0x3F_FFE8),
+    }
+}
+
+fn place(bucket: &str) -> Place {
+    let location = Location::Directory(golden(bucket));
+    Place {
+        store: Store::open("a".parse().unwrap(), location, RetryPolicy::ONCE).unwrap(),
+        layout: Layout::new(&"main".parse().unwrap()),
+    }
+}
+
+#[tokio::test]
+async fn an_object_tells_the_moments_that_it_told() {
+    let place = place("moments-v1");
+    let key = format!("main/wal/{WITH_MOMENTS}.gz");
+    let told = moments(&place, &key).await.unwrap();
+    assert_eq!(told, Told::Moments(golden_moments()));
+    let catalog = tempfile::tempdir().unwrap();
+    let catalog = Catalog::at(catalog.path().join("catalog.redb"));
+    assert_eq!(rebuild(&place, &catalog).await.unwrap().files, 1);
+    let known = catalog.read(|reader| {
+        let record = reader.files(&Select::All)?.next().transpose()?;
+        record.map_or(Ok(None), |record| reader.moments_of(&record))
+    });
+    assert_eq!(known.unwrap(), Some(golden_moments()));
+}
+
+#[test]
+#[ignore = "makes the golden copy of a new version; refuses to replace one"]
+fn make_golden_moments() {
+    let directory = golden("moments-v1/main/wal");
+    fs::create_dir_all(directory.parent().unwrap()).unwrap();
+    fs::create_dir(&directory).expect("make a directory for a new version");
+    let segment = fs::read(golden("bucket-v1/main/wal").join(format!("{WITH_MOMENTS}.gz")));
+    let mut raw = Vec::new();
+    decode(&segment.unwrap(), 1 << 20, &mut raw).unwrap();
+    let modified = "2026-11-20T02:00:05Z".parse().unwrap();
+    let about = About::new(WITH_MOMENTS, modified).with_moments(Some(golden_moments()));
+    let mut object = Vec::new();
+    let encoder = Encoder::new(EncoderKind::Zlib, 9).unwrap();
+    encoder.encode(&raw, about, 1, &mut object).unwrap();
+    fs::write(directory.join(format!("{WITH_MOMENTS}.gz")), object).unwrap();
 }
 
 #[test]

@@ -249,6 +249,9 @@ async fn note(
                      store \"{store}\"; find out which server should write to this archive"
                 ));
             }
+            if let Some(moments) = &facts.moments {
+                writer.note_moments(*generation, *name, digest, moments)?;
+            }
         }
         Ok(())
     })?;

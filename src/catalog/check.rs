@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Bound};
 
 use super::{
     CatalogError, FileRecord, Reader, Select, State, Totals,
-    rows::{self, TOTALS, UNSETTLED},
+    rows::{self, MOMENTS, MomentsRow, TOTALS, UNSETTLED},
 };
 
 impl Reader {
@@ -30,6 +30,10 @@ impl Reader {
         }
         if let Some((key, _)) = totals.first_key_value() {
             return Err(rows::damaged(TOTALS, key, &"it is missing"));
+        }
+        for row in self.rows(MOMENTS, Bound::Unbounded, Bound::Unbounded)? {
+            let (key, value) = row?;
+            rows::parse::<MomentsRow>(MOMENTS, key.value(), value.value())?;
         }
         self.clusters()?;
         self.stores()?;

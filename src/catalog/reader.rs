@@ -1,6 +1,9 @@
 //! Questions to the catalog, all answered from one moment.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{
+    collections::BTreeMap,
+    ops::{Bound, Range},
+};
 
 use jiff::Timestamp;
 use redb::{OwnedRange, ReadOnlyTable, ReadTransaction, TableDefinition, TableError};
@@ -8,9 +11,15 @@ use redb::{OwnedRange, ReadOnlyTable, ReadTransaction, TableDefinition, TableErr
 use super::{
     Beginning, CatalogError, ClusterFacts, Event, FileRecord, Select, State, StoreFacts,
     StoreTotals, Totals,
-    rows::{self, BEGINNING, CLUSTERS, EVENTS, FILES, META, REBUILT, STORES, TOTALS, UNSETTLED},
+    rows::{
+        self, BEGINNING, CLUSTERS, EVENTS, FILES, META, MOMENTS, MomentsRow, REBUILT, STORES,
+        TOTALS, UNSETTLED,
+    },
 };
-use crate::{layout::Generation, postgres::WalFileName};
+use crate::{
+    layout::Generation,
+    postgres::{Lsn, Moments, TimelineId, WalFileName},
+};
 
 type Table = ReadOnlyTable<&'static [u8], &'static [u8]>;
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
@@ -67,6 +76,35 @@ impl Reader {
                 rows::parse_file(key.value(), value.value())
             })
             .filter(move |record| record.as_ref().map_or(true, |record| select.holds(record))))
+    }
+
+    /// The segments of one timeline that hold any byte of the range, partial
+    /// ones included, each with its moments; `None` where they are not known
+    /// (see [`Writer::note_moments`](super::Writer::note_moments)). In the
+    /// order of the WAL.
+    pub fn moments(
+        &self,
+        generation: Generation,
+        timeline: TimelineId,
+        range: Range<Lsn>,
+    ) -> Result<
+        impl Iterator<Item = Result<(FileRecord, Option<Moments>), CatalogError>> + use<'_>,
+        CatalogError,
+    > {
+        let files = self.files(&Select::Lsn(generation, timeline, range))?;
+        Ok(files.map(|record| {
+            let record = record?;
+            let moments = self.moments_of(&record)?;
+            Ok((record, moments))
+        }))
+    }
+
+    /// The moments of one file.
+    pub fn moments_of(&self, record: &FileRecord) -> Result<Option<Moments>, CatalogError> {
+        let key = rows::file_key(record.generation, record.name);
+        let row: Option<MomentsRow> = self.get(MOMENTS, &key)?;
+        let row = row.filter(|row| row.raw_sha256 == record.raw_sha256);
+        Ok(row.map(|row| row.moments))
     }
 
     /// The files that are pending, owed, suspect or in conflict in `store`:

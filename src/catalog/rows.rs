@@ -3,10 +3,14 @@
 //! here and not a panic there (redb unwraps what is no UTF-8).
 
 use redb::{ReadableTable, Table, TableDefinition};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{CatalogError, FileRecord, State};
-use crate::{layout::Generation, postgres::WalFileName};
+use crate::{
+    codec::Sha256,
+    layout::Generation,
+    postgres::{Moments, WalFileName},
+};
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
@@ -25,12 +29,25 @@ pub(super) const CLUSTERS: Definition = TableDefinition::new("clusters");
 /// [`super::EventKind::id`] → [`super::Event`].
 pub(super) const EVENTS: Definition = TableDefinition::new("events");
 
+/// [`file_key`] → [`MomentsRow`]: of the segments whose moments are known.
+pub(super) const MOMENTS: Definition = TableDefinition::new("moments");
+
 /// In [`META`]: the schema's version, a number.
 pub(super) const VERSION: &[u8] = b"version";
 /// In [`META`]: when and why this file was begun, a [`super::Beginning`].
 pub(super) const BEGINNING: &[u8] = b"beginning";
 /// In [`META`]: when a rebuild last completed, a time; absent before the first.
 pub(super) const REBUILT: &[u8] = b"rebuilt";
+
+/// The moments of the file with these raw bytes. A row of others counts for
+/// nothing: an older walkeep, which does not know this table, removes a file
+/// and leaves the row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct MomentsRow {
+    pub(super) raw_sha256: Sha256,
+    #[serde(flatten)]
+    pub(super) moments: Moments,
+}
 
 /// Big endian, so that byte order is the order of the numbers.
 pub(super) fn generation_key(generation: Generation) -> [u8; 4] {

@@ -10,9 +10,16 @@ use redb::{ReadableTable, WriteTransaction};
 use super::{
     CatalogError, ClusterFacts, Event, EventKind, FileRecord, Joined, Replica, State, StoreFacts,
     Totals,
-    rows::{self, CLUSTERS, EVENTS, FILES, META, REBUILT, STORES, TOTALS, UNSETTLED},
+    rows::{
+        self, CLUSTERS, EVENTS, FILES, META, MOMENTS, MomentsRow, REBUILT, STORES, TOTALS,
+        UNSETTLED,
+    },
 };
-use crate::{codec::Sha256, layout::Generation, postgres::WalFileName};
+use crate::{
+    codec::Sha256,
+    layout::Generation,
+    postgres::{Moments, WalFileName},
+};
 
 /// One transaction's changes: all of them become durable, or none.
 pub struct Writer<'t> {
@@ -67,6 +74,32 @@ impl<'t> Writer<'t> {
             self.replace(known.as_ref(), Some(&next))?;
         }
         Ok(joined)
+    }
+
+    /// Notes the moments of a file that is recorded with these raw bytes;
+    /// without such a record, nothing.
+    pub fn note_moments(
+        &mut self,
+        generation: Generation,
+        name: WalFileName,
+        raw_sha256: Sha256,
+        moments: &Moments,
+    ) -> Result<(), CatalogError> {
+        let known = self.file(generation, name)?;
+        if known.is_none_or(|known| known.raw_sha256 != raw_sha256) {
+            return Ok(());
+        }
+        let row = MomentsRow {
+            raw_sha256,
+            moments: moments.clone(),
+        };
+        let key = rows::file_key(generation, name);
+        let mut table = self.transaction.open_table(MOMENTS)?;
+        // Each store that gets the file says the same.
+        if rows::get(&table, MOMENTS, &key)?.as_ref() == Some(&row) {
+            return Ok(());
+        }
+        rows::put(&mut table, MOMENTS, &key, &row)
     }
 
     /// Changes what is known of a file's replicas: every progress, failure,
@@ -221,7 +254,11 @@ impl<'t> Writer<'t> {
             let mut files = self.transaction.open_table(FILES)?;
             match after {
                 Some(after) => rows::put(&mut files, FILES, &key, after)?,
-                None => drop(files.remove(key.as_slice())?),
+                None => {
+                    files.remove(key.as_slice())?;
+                    let mut moments = self.transaction.open_table(MOMENTS)?;
+                    moments.remove(key.as_slice())?;
+                }
             }
         }
         self.index(&key, before, after)?;

@@ -3,14 +3,15 @@
 
 use std::{collections::BTreeMap, io::Write};
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Host, NO, counted};
 use crate::{
-    catalog::{FileRecord, Replica, Runs, Select, State},
+    catalog::{Catalog, FileRecord, Replica, Runs, Select, State},
     cli,
     layout::Generation,
-    postgres::{SegmentName, SegmentSize, TimelineId, WalFileName},
+    postgres::{Commit, Moments, SegmentName, SegmentSize, TimelineId, WalFileName},
 };
 
 pub(super) fn run(host: &Host, arguments: &cli::List) -> anyhow::Result<u8> {
@@ -23,7 +24,7 @@ pub(super) fn run(host: &Host, arguments: &cli::List) -> anyhow::Result<u8> {
     let catalog = host.catalog()?;
     let records = catalog.files(select);
     if arguments.files {
-        files(host, records)
+        files(host, &catalog, records)
     } else {
         stretches(host, records)
     }
@@ -31,15 +32,33 @@ pub(super) fn run(host: &Host, arguments: &cli::List) -> anyhow::Result<u8> {
 
 type Record = Result<FileRecord, crate::catalog::CatalogError>;
 
-fn files(host: &Host, records: impl Iterator<Item = Record>) -> anyhow::Result<u8> {
+/// How many records' moments are asked for at once.
+const AT_ONCE: usize = 1024;
+
+/// A record and, where they are known, when the first and the last transaction
+/// in its segment were committed.
+#[derive(Serialize)]
+struct File<'r> {
+    #[serde(flatten)]
+    record: &'r FileRecord,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_commit: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_commit: Option<Timestamp>,
+}
+
+fn files(
+    host: &Host,
+    catalog: &Catalog,
+    records: impl Iterator<Item = Record>,
+) -> anyhow::Result<u8> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    if host.json {
+        files_as_json(&mut out, catalog, records)?;
+        return Ok(0);
+    }
     for record in records {
         let record = record?;
-        if host.json {
-            serde_json::to_writer(&mut out, &record)?;
-            writeln!(out)?;
-            continue;
-        }
         write!(
             out,
             "{:<40} {:>11}",
@@ -53,6 +72,33 @@ fn files(host: &Host, records: impl Iterator<Item = Record>) -> anyhow::Result<u
     }
     out.flush()?;
     Ok(0)
+}
+
+fn files_as_json(
+    out: &mut impl Write,
+    catalog: &Catalog,
+    mut records: impl Iterator<Item = Record>,
+) -> anyhow::Result<()> {
+    loop {
+        let page: Vec<FileRecord> = records.by_ref().take(AT_ONCE).collect::<Result<_, _>>()?;
+        if page.is_empty() {
+            return Ok(out.flush()?);
+        }
+        let moments: Vec<Option<Moments>> = catalog.read(|reader| {
+            let moments = page.iter().map(|record| reader.moments_of(record));
+            moments.collect()
+        })?;
+        for (record, moments) in page.iter().zip(moments) {
+            let time = |commit: Option<Commit>| commit.map(|commit| commit.time);
+            let file = File {
+                record,
+                first_commit: moments.as_ref().and_then(|it| time(it.first_commit)),
+                last_commit: moments.as_ref().and_then(|it| time(it.last_commit)),
+            };
+            serde_json::to_writer(&mut *out, &file)?;
+            writeln!(out)?;
+        }
+    }
 }
 
 /// One line of the output.

@@ -9,6 +9,7 @@
 mod support;
 
 mod majors;
+mod travel;
 mod waldump;
 
 use postgres::Client;

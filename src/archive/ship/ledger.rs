@@ -272,6 +272,9 @@ impl Ledger {
         {
             return self.clash(writer, name, &store, recorded, offered);
         }
+        if let Some(moments) = &facts.moments {
+            writer.note_moments(self.generation(), name, facts.raw_sha256, moments)?;
+        }
         let (expected, found) = (facts.raw_sha256, facts.raw_sha256);
         for ended in [
             EventKind::Refused {

@@ -1,7 +1,7 @@
 //! What is asked of a catalog, and what it answers.
 
 use super::*;
-use crate::postgres::Lsn;
+use crate::postgres::{Lsn, Moments};
 
 fn name(text: &str) -> WalFileName {
     text.parse().unwrap()
@@ -231,4 +231,60 @@ fn runs_of_what_a_store_holds() {
     assert_eq!(runs.iter().count(), 2);
     let gap = runs.gaps().next().unwrap();
     assert_eq!((gap.first.into(), gap.segments), (segment(1, MISSING), 1));
+}
+
+#[test]
+fn moments_are_those_of_the_recorded_bytes() {
+    let (_directory, catalog) = filled();
+    let one = name("0000000100000004000000FF");
+    let moments = Moments {
+        end: Lsn(0x4_FFFF_0000),
+        first_abort: Some(at(1)),
+        last_abort: Some(at(2)),
+        ..Moments::default()
+    };
+    let digest = record(one).raw_sha256;
+    let note = |digest, moments: &Moments| {
+        catalog
+            .write(|w| w.note_moments(FIRST, one, digest, moments))
+            .unwrap();
+    };
+    let range = Lsn(0x4_FE00_0001)..Lsn(0x5_0000_0001);
+    let all = || -> Vec<(String, Option<Moments>)> {
+        let rows = catalog.read(|r| {
+            let rows = r.moments(FIRST, TimelineId(1), range.clone())?;
+            rows.collect::<Result<Vec<_>, _>>()
+        });
+        let rows = rows.unwrap().into_iter();
+        rows.map(|(record, moments)| (record.name.to_string(), moments))
+            .collect()
+    };
+    let [before, it, after] = [
+        "0000000100000004000000FE",
+        "0000000100000004000000FF",
+        "000000010000000500000000",
+    ]
+    .map(str::to_owned);
+    let expected = |moments| {
+        vec![
+            (before.clone(), None),
+            (it.clone(), moments),
+            (after.clone(), None),
+        ]
+    };
+    // Of other bytes than the recorded ones, and of no file at all.
+    note(Sha256::of(b"other"), &moments);
+    assert_eq!(all(), expected(None));
+    note(digest, &moments);
+    assert_eq!(all(), expected(Some(moments)));
+    assert_eq!(catalog.prepare().unwrap(), Opened::Existing);
+    // What an older walkeep leaves behind when it removes a file and another
+    // one comes by that name.
+    catalog.write(|w| w.remove(FIRST, one)).unwrap();
+    let other = FileRecord {
+        raw_sha256: Sha256::of(b"other"),
+        ..record(one)
+    };
+    merge(&catalog, [other]);
+    assert_eq!(all(), expected(None));
 }
