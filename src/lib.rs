@@ -17,5 +17,6 @@ pub mod layout;
 pub mod logging;
 pub mod postgres;
 pub mod privileges;
+pub mod recovery;
 pub mod store;
 pub mod verbs;

@@ -2,6 +2,7 @@
 //! history files, `pg_control`. Nothing here opens a file or a connection, but
 //! `session`, which is the server itself.
 
+pub mod ancestry;
 pub mod checksum;
 pub mod control;
 pub mod history;

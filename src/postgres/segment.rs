@@ -1,6 +1,10 @@
 //! Segments: their names, numbers and sizes, and whose cluster they are of.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    ops::{Range, RangeInclusive},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +98,13 @@ impl SegmentSize {
     /// The size in bytes.
     pub fn bytes(self) -> u64 {
         u64::from(self.0)
+    }
+
+    /// The numbers of the segments that hold this WAL; at least the one that
+    /// it begins in.
+    pub fn numbers(self, wal: &Range<Lsn>) -> RangeInclusive<u64> {
+        let last = wal.end.0.saturating_sub(1).max(wal.start.0);
+        wal.start.0 / self.bytes()..=last / self.bytes()
     }
 
     /// How many segments share the middle eight digits of a name

@@ -46,11 +46,13 @@ const SAME_FLOOR: [usize; 2] = [1, 3];
 /// What the floors would forbid and the design asks for: an audit holds
 /// against each other what `archive` has put into the stores, and reads it the
 /// same way. The demo plays what the archive does. A base backup goes to the
-/// archive's places, as its WAL does.
-const NEIGHBOURS: [(&str, &str); 3] = [
+/// archive's places, as its WAL does. A recovery's plan ends in the one that
+/// `archive` fetches by.
+const NEIGHBOURS: [(&str, &str); 4] = [
     ("audit", "archive"),
     ("demo", "archive"),
     ("backup", "archive"),
+    ("recovery", "archive"),
 ];
 
 /// What the floors would allow and the design does not.

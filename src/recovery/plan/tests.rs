@@ -1,0 +1,7 @@
+//! Scenarios, and random pasts.
+
+mod case;
+mod histories;
+mod holes;
+mod scenarios;
+pub(crate) mod world;
