@@ -18,5 +18,6 @@ pub mod logging;
 pub mod postgres;
 pub mod privileges;
 pub mod recovery;
+pub mod retention;
 pub mod store;
 pub mod verbs;

@@ -283,6 +283,14 @@ impl World {
         moments
     }
 
+    /// When the last record that a segment has a part of was written.
+    pub(crate) fn written(&self, name: SegmentName) -> Timestamp {
+        let number = name.number(size()).unwrap();
+        let way = self.way_of(name.timeline).into_iter();
+        let within = way.filter(|it| it.start.0 / MIB <= number);
+        within.map(|record| record.time).next_back().unwrap()
+    }
+
     pub(crate) fn has(&self, name: SegmentName) -> bool {
         let mut ranges = self.archive.holders.iter().flat_map(|it| &it.segments);
         ranges.any(|range| range.first == name)
