@@ -15,10 +15,10 @@ use self::{
     output::Outcome,
     settings::{Current, Leftover, State, Wanted},
 };
-use super::{Host, this_cluster::ThisCluster};
+use super::{Host, command, this_cluster::ThisCluster};
 use crate::{
     cli::{Global, Init},
-    config::{Config, ConfigError, default_path},
+    config::{Config, ConfigError},
     postgres::session::Session,
     privileges,
 };
@@ -36,8 +36,8 @@ pub(super) fn run(global: &Global, args: &Init) -> anyhow::Result<u8> {
     };
     let mut cluster = ThisCluster::find(&host.config)?;
     let bound = bind::bind(&host, &cluster.identity, args.upgraded)?;
-    let command = settings::archive_command(&arguments(global, &host.config)?)
-        .context("find this program's path")?;
+    let arguments = command::finding(global, &host.config)?;
+    let command = command::command(&arguments, "wal push %p")?;
     let change = match &mut cluster.session {
         Ok(session) => change(session, args, &command)?,
         Err(_) => Change::unasked(&command),
@@ -106,24 +106,6 @@ fn warn_of_other_user(config: &Config) {
              `walkeep init` as root"
         );
     }
-}
-
-/// What `archive_command` must say so that it finds this configuration.
-fn arguments(global: &Global, config: &Config) -> anyhow::Result<Vec<String>> {
-    let Some(path) = &config.path else {
-        return Ok(Vec::new());
-    };
-    if let Some(name) = &global.cluster {
-        return Ok(vec!["--cluster".to_owned(), name.clone()]);
-    }
-    if *path == default_path(None) {
-        return Ok(Vec::new());
-    }
-    let path = std::path::absolute(path).context("read the working directory")?;
-    Ok(vec![
-        "--config".to_owned(),
-        path.to_string_lossy().into_owned(),
-    ])
 }
 
 /// What became of PostgreSQL's settings.

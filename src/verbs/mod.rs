@@ -4,6 +4,7 @@ mod backup;
 mod caller;
 mod catalog;
 mod check;
+mod command;
 #[cfg(feature = "demo")]
 mod demo;
 mod init;

@@ -192,44 +192,12 @@ pub(super) fn managed(config_file: &Path) -> Option<PathBuf> {
         .then_some(target)
 }
 
-/// The command that PostgreSQL archives by: this program by a path that stays
-/// when it is upgraded, with the configuration where that is not the default.
-pub(super) fn archive_command(arguments: &[String]) -> std::io::Result<String> {
-    let mut words = vec![program()?.to_string_lossy().into_owned()];
-    words.extend(arguments.iter().cloned());
-    let quoted: Vec<String> = words.iter().map(|word| shell(word)).collect();
-    // PostgreSQL reads %% as %.
-    let quoted = quoted.join(" ").replace('%', "%%");
-    Ok(format!("{quoted} wal push %p"))
-}
-
-/// As `PATH` has it, links kept: the file behind them may be one version's
-/// alone (Nix's store, Homebrew's cellar).
-fn program() -> std::io::Result<PathBuf> {
-    let running = std::env::current_exe()?;
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .filter(|directory| directory.is_absolute())
-        .map(|directory| directory.join("walkeep"))
-        .find(|program| program.canonicalize().is_ok_and(|it| it == running));
-    Ok(found.unwrap_or(running))
-}
-
-/// A word for a POSIX shell.
-fn shell(word: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-=+:,@%".contains(&b);
-    if !word.is_empty() && word.bytes().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn times_and_words_are_read_and_written_as_the_others_do() {
+    fn times_are_read_as_the_server_reads_them() {
         for (text, expected) in [
             ("300", Some(300)),
             ("5min", Some(300)),
@@ -240,7 +208,5 @@ mod tests {
         ] {
             assert_eq!(seconds(text), expected, "{text}");
         }
-        assert_eq!(shell("/usr/bin/walkeep"), "/usr/bin/walkeep");
-        assert_eq!(shell("/a b/it's"), r"'/a b/it'\''s'");
     }
 }
