@@ -13,6 +13,23 @@ pub struct Control {
     pub version: u32,
 }
 
+/// The settings that a hot standby, and a recovery that may be watched, must
+/// have at least as high as the server that wrote the WAL
+/// (`CheckRequiredParameterValues`, xlogrecovery.c).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// `max_connections`.
+    pub connections: u32,
+    /// `max_worker_processes`.
+    pub worker_processes: u32,
+    /// `max_wal_senders`.
+    pub wal_senders: u32,
+    /// `max_prepared_transactions`.
+    pub prepared_transactions: u32,
+    /// `max_locks_per_transaction`.
+    pub locks_per_transaction: u32,
+}
+
 /// The bytes are no `pg_control` that this machine could have written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("pg_control is damaged, or of a machine with another byte order")]
@@ -30,6 +47,28 @@ impl Control {
             return Err(InvalidControl);
         }
         Ok(Control { system_id, version })
+    }
+
+    /// The limits of the server that wrote it; none of a major version that is
+    /// not known to have them in this place.
+    pub fn limits(&self, bytes: &[u8]) -> Option<Limits> {
+        /// `MaxConnections` in 13 to 18; the others follow it.
+        const AT: usize = 180;
+        matches!(self.version, 1300 | 1700 | 1800).then_some(())?;
+        let numbers = bytes.get(AT..AT + 20)?.as_chunks::<4>().0;
+        // All of them are C's `int`, and none goes beyond this
+        // (`MAX_BACKENDS`, postmaster.h).
+        let number = |index: usize| {
+            let number = u32::from_le_bytes(numbers[index]);
+            (number <= 0x003F_FFFF).then_some(number)
+        };
+        Some(Limits {
+            connections: number(0).filter(|count| *count > 0)?,
+            worker_processes: number(1)?,
+            wal_senders: number(2)?,
+            prepared_transactions: number(3)?,
+            locks_per_transaction: number(4)?,
+        })
     }
 
     /// Whether all of the file was read in one moment: its CRC-32C stands
