@@ -9,6 +9,7 @@
     reason = "this is the room the ban points to"
 )]
 
+pub mod scattered;
 #[cfg(test)]
 mod tests;
 
@@ -121,6 +122,16 @@ impl Temporary {
         fs::rename(&self.path, to)?;
         self.kept = true;
         Ok(())
+    }
+}
+
+impl Write for Temporary {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

@@ -217,6 +217,31 @@ impl Lines {
     }
 }
 
+/// How many bytes the packs have in a store that hold blocks of a backup: what
+/// restoring it fetches at the most.
+pub async fn stored_size(place: &Place, manifest: &Manifest) -> Result<u64, StoreError> {
+    let generation = manifest.generation;
+    let mut bytes = 0;
+    for set in &manifest.packs {
+        let key = |number| Key::Pack(generation, set.backup, number, set.format);
+        let wanted: BTreeSet<String> = set
+            .iter()
+            .map(|number| place.layout.key(key(number)))
+            .collect();
+        let prefix = format!("{}{}/", place.layout.backup_prefix(generation), set.backup);
+        let mut listing = place.store.list(&prefix, None);
+        loop {
+            let page = listing.next_page().await?;
+            if page.is_empty() {
+                break;
+            }
+            let packs = page.iter().filter(|info| wanted.contains(&info.key));
+            bytes += packs.map(|info| info.size).sum::<u64>();
+        }
+    }
+    Ok(bytes)
+}
+
 /// Of what a backup uses of others, what the store does not have: the keys.
 /// One listing of each backup that is used, and one of the index objects.
 pub async fn missing(

@@ -1,4 +1,73 @@
-//! The way back: which backup, which WAL, and whether the target can be
-//! reached at all, settled before a disk is touched.
+//! The way back: a base backup becomes a data directory, with settings that
+//! make PostgreSQL replay the WAL up to where recovery is to stop.
+//!
+//! ```text
+//! archives   whose archive it is, or which there are
+//! plan       what a recovery will do, from values to a value
+//! gather     those values, from stores and staging
+//! directory  where it goes: may it, is there room; what an interrupted one left
+//! sources    the stores, each in another's place
+//! data       the lines of the backup, and what their files need
+//! tree       directories, files and links, made and swept
+//! file       one file: which of its blocks are needed
+//! reads      which parts of which packs bring them
+//! chunks     reads, checks and writes those
+//! settings   what makes PostgreSQL recover
+//! restore    all of it, `pg_control` last
+//! ```
 
+pub mod archives;
+mod backup_manifest;
+mod chunks;
+mod data;
+pub mod directory;
+mod file;
+pub mod finish;
+pub mod gather;
 pub mod plan;
+mod reads;
+pub mod restore;
+pub mod settings;
+mod sources;
+mod tree;
+
+use std::{io, path::PathBuf};
+
+pub use chunks::Progress;
+pub use directory::{Destination, Refused};
+pub use restore::{Restored, Restoring, restore};
+pub use settings::Settings;
+pub use sources::NoSource;
+
+use crate::backup::listing::EntryPath;
+
+/// A restore that did not come to its end. The directory has no `pg_control`
+/// then, and the next restore goes on in it.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The directory is not to be written to, or not any more.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// No store gave something that is needed.
+    #[error(transparent)]
+    NoSource(#[from] NoSource),
+    /// A file or directory could not be written.
+    #[error("{action} \"{}\": {cause}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The cause.
+        cause: io::Error,
+    },
+    /// Files could not be made durable.
+    #[error("make the restored files durable: {0}")]
+    Sync(io::Error),
+    /// What the backup says of a file makes no sense.
+    #[error("what the backup's manifest says of \"{0}\" contradicts itself; try another backup")]
+    Contradiction(EntryPath),
+    /// A thread died.
+    #[error("a restoring thread died")]
+    Thread,
+}

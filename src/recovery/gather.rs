@@ -1,0 +1,301 @@
+//! What a plan is made from, gathered: which backups and which WAL each source
+//! has, and, where planning asks for them, segments' moments. From a bucket
+//! alone; no catalog is needed.
+
+mod wal;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt, future::join_all, stream};
+
+use super::plan::{self, Archive, Backup, Holder, Known, Request, Source, Step};
+use crate::{
+    archive::{
+        claim,
+        identity::GenerationFacts,
+        moments::{Told, moments},
+        place::Place,
+        staging::{Staging, StagingError},
+    },
+    backup::{
+        Manifest,
+        base::{self, BackupError},
+    },
+    codec::Mapped,
+    layout::{BackupId, Format},
+    postgres::{
+        Moments, SegmentName, TimelineId, WalFileName,
+        history::{self, Ancestor},
+        record,
+    },
+    store::{StoreError, StoreName},
+};
+use wal::Wal;
+
+/// Questions to stores at a time.
+const AT_ONCE: usize = 8;
+
+/// One generation of an archive, as far as it could be seen.
+pub struct Gathered {
+    /// What a plan is made from.
+    pub archive: Archive,
+    /// The backups' manifests.
+    pub manifests: BTreeMap<BackupId, Manifest>,
+    /// Why each of the others was not consulted.
+    pub unable: Vec<(StoreName, String)>,
+    places: Vec<Place>,
+    staging: Option<Staging>,
+}
+
+/// What one store has.
+struct Seen {
+    backups: Vec<BackupId>,
+    wal: Wal,
+}
+
+/// Gathering failed on this host.
+#[derive(Debug, thiserror::Error)]
+pub enum GatherError {
+    /// Staging could not be read.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    /// A history file is damaged everywhere.
+    #[error("the history file of timeline {timeline} cannot be read: {reason}")]
+    History {
+        /// Whose.
+        timeline: TimelineId,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Gathered {
+    /// Asks every one of `places`, and `staging` where it is this cluster's.
+    /// A store that does not answer is not consulted; it is among the
+    /// [`unable`](Self::unable).
+    pub async fn from(
+        places: &[Place],
+        facts: &GenerationFacts,
+        staging: Option<Staging>,
+    ) -> Result<Self, GatherError> {
+        let mut seen: Vec<(Place, Seen)> = Vec::new();
+        let mut unable = Vec::new();
+        let answers = places.iter().map(|place| look(place, facts));
+        for (place, answer) in places.iter().zip(join_all(answers).await) {
+            match answer {
+                Ok(one) => seen.push((place.clone(), one)),
+                Err(error) => unable.push((place.name().clone(), error.to_string())),
+            }
+        }
+        let staging = staging.filter(|staging| {
+            let marker = staging.marker();
+            marker.generation == facts.generation
+                && marker.system_identifier == facts.system_identifier
+        });
+        let mut holders: Vec<Holder> = Vec::new();
+        let mut timelines = BTreeSet::new();
+        if let Some(staging) = &staging {
+            let mut wal = Wal::new(facts.segment_size);
+            for file in staging.files()? {
+                wal.add(file.name);
+            }
+            timelines.extend(&wal.histories);
+            holders.push(wal.holder(Source::Staging));
+        }
+        for (place, one) in &seen {
+            timelines.extend(&one.wal.histories);
+            holders.push(one.wal.holder(source(place)));
+        }
+        let places: Vec<Place> = seen.iter().map(|(place, _)| place.clone()).collect();
+        let mut gathered = Gathered {
+            manifests: BTreeMap::new(),
+            archive: Archive {
+                generation: facts.generation,
+                system_identifier: facts.system_identifier,
+                segment_size: facts.segment_size,
+                backups: Vec::new(),
+                histories: BTreeMap::new(),
+                holders,
+            },
+            unable,
+            places,
+            staging,
+        };
+        for timeline in timelines {
+            let ancestors = gathered.history(timeline).await?;
+            gathered.archive.histories.insert(timeline, ancestors);
+        }
+        gathered.read_backups(&seen).await;
+        Ok(gathered)
+    }
+
+    /// Plans, and learns on the way what planning asks for.
+    pub async fn plan(&self, request: &Request) -> Step {
+        let mut known = Known::new();
+        loop {
+            match plan::plan(request, &self.archive, &known) {
+                Step::Need(segments) => {
+                    let learned = stream::iter(segments).map(|segment| async move {
+                        (segment, self.moments(segment).await.map(planned))
+                    });
+                    let learned: Vec<_> = learned.buffer_unordered(AT_ONCE).collect().await;
+                    known.extend(learned);
+                }
+                settled => return settled,
+            }
+        }
+    }
+
+    /// The stores that were consulted.
+    pub fn consulted(&self) -> &[Place] {
+        &self.places
+    }
+
+    async fn read_backups(&mut self, seen: &[(Place, Seen)]) {
+        let mut holders: BTreeMap<BackupId, Vec<&Place>> = BTreeMap::new();
+        for (place, one) in seen {
+            for &id in &one.backups {
+                holders.entry(id).or_default().push(place);
+            }
+        }
+        let generation = self.archive.generation;
+        let read = stream::iter(holders).map(|(id, places)| async move {
+            let mut holders = Vec::new();
+            let mut manifest = None;
+            for place in places {
+                // One is enough: they are the same in every store.
+                if manifest.is_none() {
+                    match base::manifest(place, generation, id).await {
+                        Ok(read) => manifest = Some(read),
+                        Err(error) => {
+                            tracing::warn!("{error}");
+                            continue;
+                        }
+                    }
+                }
+                holders.push(source(place));
+            }
+            (manifest, holders)
+        });
+        let read: Vec<_> = read.buffered(AT_ONCE).collect().await;
+        for (manifest, holders) in read {
+            if let Some(manifest) = manifest {
+                self.archive.backups.push(backup(&manifest, holders));
+                self.manifests.insert(manifest.id, manifest);
+            }
+        }
+    }
+
+    /// The ancestors that a history file names, from whoever has it.
+    async fn history(&self, timeline: TimelineId) -> Result<Vec<Ancestor>, GatherError> {
+        let name = WalFileName::History(timeline);
+        let mut reasons = Vec::new();
+        if let Some(staging) = &self.staging
+            && let Ok(Some(file)) = staging.file(name)
+        {
+            let text = std::io::read_to_string(file).unwrap_or_default();
+            match history::parse(&text) {
+                Ok(ancestors) if !ancestors.is_empty() => return Ok(ancestors),
+                Ok(_) => reasons.push("staging: it is empty".to_owned()),
+                Err(error) => reasons.push(format!("staging: {error}")),
+            }
+        }
+        for place in &self.places {
+            match wal::history(place, self.archive.generation, name).await {
+                Ok(Some(ancestors)) => return Ok(ancestors),
+                Ok(None) => {}
+                Err(reason) => reasons.push(format!("{}: {reason}", place.name())),
+            }
+        }
+        let reason = reasons.join("; ");
+        Err(GatherError::History { timeline, reason })
+    }
+
+    /// The moments of a segment, from whoever can tell.
+    async fn moments(&self, segment: SegmentName) -> Option<Moments> {
+        if let Some(staging) = &self.staging
+            && let Ok(Some(file)) = staging.file(segment.into())
+            && let Ok(mapped) = Mapped::open(&file)
+            && let Ok((moments, _)) = record::decode(&mapped, None)
+        {
+            return Some(moments);
+        }
+        for place in &self.places {
+            for format in Format::ALL {
+                let key = place.key(self.archive.generation, segment.into(), format);
+                match moments(place, &key).await {
+                    Ok(Told::Moments(moments)) => return Some(moments),
+                    Ok(Told::Nothing | Told::Absent) => {}
+                    Err(error) => tracing::debug!("ask for the moments of {segment}: {error}"),
+                }
+            }
+        }
+        None
+    }
+}
+
+async fn look(place: &Place, facts: &GenerationFacts) -> Result<Seen, StoreError> {
+    // What an empty place does not have, the archive may.
+    let ours = Some(facts.system_identifier);
+    claim::confirm(place, facts.generation, ours, true).await?;
+    let listed = match base::list(place, facts.generation).await {
+        Ok(listed) => listed,
+        Err(BackupError::Store(error)) => return Err(error),
+        Err(error) => {
+            tracing::warn!("{error}");
+            Vec::new()
+        }
+    };
+    let complete = listed.iter().filter(|listed| listed.complete);
+    Ok(Seen {
+        backups: complete.map(|listed| listed.id).collect(),
+        wal: Wal::of(place, facts).await?,
+    })
+}
+
+fn source(place: &Place) -> Source {
+    Source::Store(place.name().to_string())
+}
+
+fn backup(manifest: &Manifest, holders: Vec<Source>) -> Backup {
+    Backup {
+        id: manifest.id.to_string(),
+        system_identifier: manifest.system_identifier,
+        postgres_major: manifest.postgres_major as u16,
+        timeline: manifest.timeline,
+        start: manifest.start_lsn,
+        stop: manifest.stop_lsn,
+        started: manifest.started,
+        stopped: manifest.stopped,
+        xmax: Some(manifest.stop_xmax),
+        raw_bytes: manifest.totals.raw_bytes,
+        stored_bytes: manifest.totals.stored_bytes,
+        holders,
+    }
+}
+
+/// As planning knows them.
+fn planned(moments: Moments) -> plan::Moments {
+    let first = moments.first_commit.map(|commit| commit.time);
+    let last = moments.last_commit.map(|commit| commit.time);
+    let earliest = [first, moments.first_abort].into_iter().flatten().min();
+    let latest = [last, moments.last_abort].into_iter().flatten().max();
+    let points = moments.restore_points.into_iter();
+    plan::Moments {
+        ends: earliest.zip(latest),
+        last_commit: moments.last_commit.map(|commit| plan::Commit {
+            time: commit.time,
+            xid: commit.xid,
+        }),
+        restore_points: points
+            .map(|point| plan::RestorePoint {
+                name: point.name,
+                lsn: point.lsn,
+                time: point.time,
+            })
+            .collect(),
+        more: moments.more,
+        cut: moments.cut,
+        end: moments.end,
+    }
+}
