@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{layout::BackupId, postgres::Lsn};
 
 /// Keeps a PostgreSQL cluster's WAL in two clouds at once, and brings it back.
 #[derive(Debug, Parser)]
@@ -56,6 +58,8 @@ pub enum Verb {
     /// Take and list base backups
     #[command(subcommand)]
     Backup(Backup),
+    /// Plan a recovery, show the plan, and restore a data directory
+    Restore(Restore),
     /// Say how far behind each store is, and what needs a person
     Status,
     /// Rebuild or print the catalog
@@ -167,6 +171,68 @@ pub enum Backup {
         /// Its name, as `backup list` prints it
         id: String,
     },
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("target"))]
+pub struct Restore {
+    /// The data directory to make: absent or empty, but for --delta
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// Stop at this time: 2026-11-20T14:30:00Z, "10 minutes ago"
+    #[arg(long, value_name = "TIME", group = "target")]
+    pub to_time: Option<String>,
+    /// Stop at the end of this transaction
+    #[arg(long, value_name = "XID", group = "target")]
+    pub to_xid: Option<u64>,
+    /// Stop at this position, such as 4/24000028
+    #[arg(long, value_name = "LSN", group = "target")]
+    pub to_lsn: Option<Lsn>,
+    /// Stop at this restore point
+    #[arg(long, value_name = "NAME", group = "target")]
+    pub to_name: Option<String>,
+    /// Stop as soon as the backup is consistent
+    #[arg(long, group = "target")]
+    pub immediate: bool,
+    /// Stop just before the target instead of just behind it
+    #[arg(long, requires = "target", conflicts_with_all = ["to_name", "immediate"])]
+    pub exclusive: bool,
+    /// Follow this timeline: a number, latest or current
+    #[arg(long, value_name = "N")]
+    pub timeline: Option<String>,
+    /// What the server does at the target [default: promote; on a terminal with
+    /// a target: pause]
+    #[arg(long, value_enum, conflicts_with = "standby")]
+    pub action: Option<Action>,
+    /// Make a standby, which goes on asking for WAL
+    #[arg(long, conflicts_with = "target")]
+    pub standby: bool,
+    /// Begin with this backup
+    #[arg(long, value_name = "ID")]
+    pub backup: Option<BackupId>,
+    /// Ask this store alone
+    #[arg(long, value_name = "NAME")]
+    pub store: Option<String>,
+    /// Put a tablespace elsewhere (several times for several)
+    #[arg(long, value_name = "OLD=NEW")]
+    pub tablespace: Vec<String>,
+    /// Keep what an existing directory already has right
+    #[arg(long)]
+    pub delta: bool,
+    /// Show the plan and stop
+    #[arg(long)]
+    pub plan: bool,
+}
+
+/// What a server does when it has reached its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Action {
+    /// Wait, to be looked at
+    Pause,
+    /// Take writes, on a timeline of its own
+    Promote,
+    /// Stop
+    Shutdown,
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,6 +8,7 @@ mod command;
 #[cfg(feature = "demo")]
 mod demo;
 mod init;
+mod restore;
 mod setup;
 mod ship;
 mod status;
@@ -44,6 +45,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Verb::Backup(Backup::Create { full }) => backup::run_create(&Host::load(global)?, full),
         Verb::Backup(Backup::List) => backup::run_list(&Host::load(global)?),
         Verb::Backup(Backup::Show { id }) => backup::run_show(&Host::load(global)?, &id),
+        Verb::Restore(restore) => restore::run(global, &restore),
         Verb::Status => status::run(&Host::load(global)?),
         Verb::Catalog(Catalog::Rebuild { store }) => {
             catalog::run_rebuild(&Host::load(global)?, store.as_deref())

@@ -37,12 +37,19 @@ pub struct Host {
 impl Host {
     /// Reads the configuration and, started by root, becomes its user.
     pub fn load(global: &Global) -> anyhow::Result<Self> {
+        Self::load_for(global, &[])
+    }
+
+    /// As [`load`](Self::load), for a host that has no data directory yet: the
+    /// owner of one of `places` may be the user as well.
+    pub fn load_for(global: &Global, places: &[&Path]) -> anyhow::Result<Self> {
         let config = Config::load(global.config.as_deref(), global.cluster.as_deref())?;
         let directories = [&config.cluster.data_directory, &config.staging.path];
         let directories: Vec<&Path> = directories
             .into_iter()
             .flatten()
             .map(|path| &**path)
+            .chain(places.iter().copied().filter(|place| !is_roots(place)))
             .collect();
         drop_root(config.cluster.user.as_deref(), &directories)?;
         Ok(Host {
@@ -109,6 +116,11 @@ impl Host {
             layout: Layout::new(&settings.prefix),
         })
     }
+}
+
+fn is_roots(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.uid() == 0)
 }
 
 /// Where stores are spoken to.

@@ -1,0 +1,170 @@
+//! `walkeep restore`.
+
+mod arguments;
+mod output;
+mod planned;
+mod shown;
+mod start;
+
+use std::{
+    collections::BTreeMap,
+    io::IsTerminal,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::Duration,
+};
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{
+    Host, command, print_json,
+    setup::{PROMPT, runtime},
+};
+use crate::{
+    archive::{place::Place, plan::FetchPlan},
+    cli::{Global, Restore},
+    config::{Config, ConfigError},
+    recovery::{self, Destination, Progress, Refused, Restoring, Settings, finish::PLAN},
+    store::RetryPolicy,
+};
+use arguments::Asked;
+use shown::Shown;
+
+pub(super) fn run(global: &Global, arguments: &Restore) -> anyhow::Result<u8> {
+    let asked = Asked::of(arguments)?;
+    let host = Host::load_for(global, &near(&arguments.directory))?;
+    refuse_root()?;
+    let runtime = runtime()?;
+    let restored = runtime.block_on(restore(&host, global, arguments, &asked));
+    runtime.shutdown_background();
+    restored
+}
+
+async fn restore(
+    host: &Host,
+    global: &Global,
+    arguments: &Restore,
+    asked: &Asked,
+) -> anyhow::Result<u8> {
+    let planned = planned::plan(host, arguments, &asked.request, PROMPT).await?;
+    let (plan, manifest) = (&planned.plan, &planned.manifest);
+    let destination = Destination::examine(
+        &arguments.directory,
+        arguments.delta,
+        manifest,
+        &asked.tablespaces,
+    )
+    .map_err(|refused| match refused {
+        Refused::NoSuchTablespace { .. } => usage("--tablespace", refused.to_string()).into(),
+        refused => anyhow::Error::new(refused),
+    })?;
+    if manifest.tablespaces.is_empty() {
+        destination.check_space(manifest.totals.raw_bytes, &BTreeMap::new())?;
+    }
+    let shown = Shown::of(&planned, &destination).await;
+    if !host.json {
+        shown.print(&planned, asked)?;
+    }
+    if arguments.plan {
+        if host.json {
+            print_json(&shown)?;
+        }
+        return Ok(0);
+    }
+    // A standby goes on behind the end of the plan.
+    let plan_file = (!arguments.standby).then(|| destination.directory.join(PLAN));
+    let settings = Settings {
+        restore_command: restore_command(global, &host.config, plan_file.as_deref())?,
+        target: asked.request.target.clone(),
+        exclusive: arguments.exclusive,
+        timeline: plan.timeline_setting.clone(),
+        action: asked.action(std::io::stdin().is_terminal()),
+        standby: arguments.standby,
+    };
+    let progress = Arc::new(Progress::default());
+    let bar = show(&progress, manifest.totals.raw_bytes, global.quiet);
+    let restored = recovery::restore(Restoring {
+        manifest,
+        destination: &destination,
+        places: once(&planned.holding),
+        spare: once(&planned.others),
+        patience: host.config.fetch.timeout,
+        settings: &settings,
+        plan: plan_file.map(|_| FetchPlan::from(plan).to_json()),
+        progress,
+    })
+    .await;
+    bar.finish_and_clear();
+    output::done(host, manifest, &destination, &settings, &restored?, shown)?;
+    Ok(0)
+}
+
+/// Asked once each: another store may do at once what this one cannot.
+fn once(places: &[Place]) -> Vec<Place> {
+    let once = places.iter().map(|place| Place {
+        store: place.store.with_retry(RetryPolicy::ONCE),
+        layout: place.layout.clone(),
+    });
+    once.collect()
+}
+
+/// The directory, and the nearest above it that exists: a cluster's user owns
+/// one of them.
+fn near(directory: &Path) -> Vec<&Path> {
+    let above = directory.ancestors().skip(1).find(|path| path.is_dir());
+    [Some(directory), above].into_iter().flatten().collect()
+}
+
+/// PostgreSQL would not start in files of root's.
+fn refuse_root() -> Result<(), ConfigError> {
+    if !nix::unistd::Uid::effective().is_root() {
+        return Ok(());
+    }
+    Err(usage(
+        "cluster.user",
+        "not set, and neither the directory nor the one above it is another user's than root: \
+         PostgreSQL does not run as root; name its user, or run walkeep as that"
+            .to_owned(),
+    ))
+}
+
+fn usage(place: &str, problem: String) -> ConfigError {
+    let place = place.to_owned();
+    ConfigError::Value { place, problem }
+}
+
+fn restore_command(
+    global: &Global,
+    config: &Config,
+    plan: Option<&Path>,
+) -> anyhow::Result<String> {
+    let mut words = command::finding(global, config)?;
+    words.extend(["wal", "fetch"].map(str::to_owned));
+    if let Some(plan) = plan {
+        let plan = plan.to_str().context("the directory's path is not UTF-8")?;
+        words.extend(["--plan".to_owned(), plan.to_owned()]);
+    }
+    command::command(&words, "%f %p")
+}
+
+/// Shows on a terminal how far it has come.
+fn show(progress: &Arc<Progress>, total: u64, quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(total);
+    let style = "{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
+    }
+    let (shown, progress) = (bar.clone(), Arc::clone(progress));
+    thread::spawn(move || {
+        while !shown.is_finished() {
+            shown.set_position(progress.done.load(Ordering::Relaxed));
+            thread::sleep(Duration::from_millis(100));
+        }
+    });
+    bar
+}

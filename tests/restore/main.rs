@@ -1,0 +1,17 @@
+//! `walkeep restore` on real input: clusters that are written to while they
+//! are backed up, S3 servers that check signatures, and PostgreSQL's own
+//! `pg_verifybackup` and `pg_amcheck` on what comes back.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what a test writes need not survive a power cut"
+)]
+
+mod delta;
+mod elsewhere;
+mod refused;
+mod stores;
+#[path = "../support/mod.rs"]
+mod support;
+mod targets;
+mod whole;
+mod world;
