@@ -1,7 +1,7 @@
 //! Takes a base backup of a running cluster: the server's start call, the
 //! data, its stop call, and last the manifest, in every store at once.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, thread, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
 use jiff::Timestamp;
@@ -76,10 +76,10 @@ pub struct Taken {
 pub fn take(taking: &Taking, session: &mut Session) -> anyhow::Result<Taken> {
     let pace = Pace::new(taking.rate_limit);
     let senders = Senders::new(taking.places.clone(), pace);
-    let now = Timestamp::now();
-    let id = BackupId::at(now);
     let runtime = &taking.runtime;
-    runtime.block_on(check_alone(taking, &senders, now))?;
+    let newest = runtime.block_on(check_alone(taking, &senders))?;
+    let now = after(newest)?;
+    let id = BackupId::at(now);
     let before = match taking.full {
         true => None,
         false => runtime.block_on(find_before(taking, &senders))?,
@@ -199,8 +199,10 @@ fn take_announced(
     })
 }
 
-/// Refuses where another backup is being made.
-async fn check_alone(taking: &Taking, senders: &Senders, now: Timestamp) -> anyhow::Result<()> {
+/// Refuses where another backup is being made. The newest name that is taken.
+async fn check_alone(taking: &Taking, senders: &Senders) -> anyhow::Result<Option<BackupId>> {
+    let now = Timestamp::now();
+    let mut newest = None;
     for place in senders.alive() {
         let listed = match base::list(&place, taking.generation).await {
             Ok(listed) => listed,
@@ -211,6 +213,7 @@ async fn check_alone(taking: &Taking, senders: &Senders, now: Timestamp) -> anyh
             }
             Err(error) => return Err(error.into()),
         };
+        newest = newest.max(listed.last().map(|listed| listed.id));
         for unfinished in listed.iter().filter(|listed| !listed.complete) {
             let id = unfinished.id;
             let running = running::read(&place, taking.generation, id).await?;
@@ -228,7 +231,21 @@ async fn check_alone(taking: &Taking, senders: &Senders, now: Timestamp) -> anyh
     if senders.alive().is_empty() {
         bail!("no store can be reached: {}", list(&senders.failures()));
     }
-    Ok(())
+    Ok(newest)
+}
+
+/// The time, once a backup that begins now has a name of its own, behind all
+/// others: names have whole seconds.
+fn after(newest: Option<BackupId>) -> anyhow::Result<Timestamp> {
+    for _ in 0..20 {
+        let now = Timestamp::now();
+        if Some(BackupId::at(now)) > newest {
+            return Ok(now);
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    let newest = newest.map(|id| id.to_string()).unwrap_or_default();
+    bail!("this host's clock is behind that of the newest backup, {newest}; correct it")
 }
 
 /// The newest backup that all stores have: its blocks are used again.

@@ -62,3 +62,21 @@ fn a_backup_that_was_killed_is_none_and_the_next_one_is() {
     let made = backup(&site, &[]);
     assert!(made["based_on"].is_null());
 }
+
+#[test]
+fn every_backup_has_a_name_of_its_own_behind_all_others() {
+    let site = Site::empty();
+    let _cluster = archiving(&site);
+    let ids = [backup(&site, &[]), backup(&site, &[]), backup(&site, &[])];
+    let ids = ids.map(|made| made["id"].as_str().unwrap().to_owned());
+    assert!(ids.is_sorted_by(|one, next| one < next), "{ids:?}");
+    // What a backup left that was begun by a clock far ahead.
+    let ahead = site.path("one/main/backup/29990101T000000Z");
+    fs::create_dir(&ahead).unwrap();
+    fs::write(ahead.join("000001.gz"), "").unwrap();
+    let refused = site.walkeep(&["backup", "create"]);
+    refused
+        .expect(1)
+        .tells("clock is behind")
+        .tells("29990101T000000Z");
+}
