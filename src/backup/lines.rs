@@ -10,6 +10,7 @@ use super::{
     listing::{Entry, FileEntry, Inline, Pages, StretchAt},
     manifest::{Damaged, PackSet, ranges},
     packs::Packs,
+    read::ReadStretch,
     scan::Found,
     stretch::{STRETCH, Stretch},
 };
@@ -70,7 +71,7 @@ impl<'a> Writing<'a> {
             stretches: Vec::new(),
         };
         let mut damaged = Vec::new();
-        for (read, before) in pending.stretches.into_iter().flatten() {
+        for (read, before) in there(pending.stretches.into_iter().flatten()) {
             file.crc32c = crc32c::crc32c_combine(file.crc32c, read.crc32c, read.size as usize);
             file.size += read.size;
             self.data.totals.changed_bytes += read.changed;
@@ -83,10 +84,6 @@ impl<'a> Writing<'a> {
                     .insert(chunk.pack);
             }
             file.stretches.push(self.stretch(&read.stretch, before)?);
-            // It was truncated meanwhile; what came behind is gone.
-            if read.size < STRETCH {
-                break;
-            }
         }
         self.data.totals.raw_bytes += file.size;
         if !damaged.is_empty() {
@@ -148,6 +145,20 @@ impl<'a> Writing<'a> {
     }
 }
 
+/// The stretches that make up a file. One that was truncated or dropped since
+/// it was opened ends in a short stretch, or where one has nothing; what was
+/// read behind that is of a file that has grown again.
+fn there(
+    stretches: impl Iterator<Item = (ReadStretch, Option<StretchAt>)>,
+) -> impl Iterator<Item = (ReadStretch, Option<StretchAt>)> {
+    let mut ended = false;
+    stretches.take_while(move |(read, _)| {
+        let there = !ended && read.size > 0;
+        ended = read.size < STRETCH;
+        there
+    })
+}
+
 /// A small gzip object, whose bytes depend on nothing but `raw` and `name`.
 pub fn object(encoder: &Encoder, raw: &[u8], name: &str) -> Result<Body, EncodeError> {
     let mut bytes = Vec::new();
@@ -167,4 +178,28 @@ pub fn pack_sets(
         numbers: ranges(numbers),
     });
     sets.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_ends_where_it_was_truncated() {
+        let kept = |sizes: &[u64]| {
+            let read = |&size| ReadStretch {
+                size,
+                ..ReadStretch::default()
+            };
+            let stretches = sizes.iter().map(|size| (read(size), None));
+            let sizes = there(stretches).map(|(read, _)| read.size);
+            sizes.collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&[STRETCH, STRETCH, 5]), [STRETCH, STRETCH, 5]);
+        // DROP TABLE truncates before it removes.
+        assert_eq!(kept(&[0]), [0_u64; 0]);
+        assert_eq!(kept(&[STRETCH, 0, STRETCH]), [STRETCH]);
+        assert_eq!(kept(&[STRETCH, 7, STRETCH, 5]), [STRETCH, 7]);
+        assert_eq!(kept(&[]), [0_u64; 0]);
+    }
 }
