@@ -12,7 +12,7 @@ use crate::{
     archive::place::Place,
     codec::{DecodeError, Sha256, decode},
     layout::{BackupId, Generation, Key},
-    store::StoreError,
+    store::{ObjectInfo, StoreError},
 };
 
 /// The largest manifest that is read, in bytes.
@@ -176,6 +176,11 @@ impl Lines {
         }
     }
 
+    /// The pages that are still to be read.
+    pub fn pages(&self) -> &[Sha256] {
+        self.pages.as_slice()
+    }
+
     /// The next line; none at the end.
     pub async fn next(&mut self) -> Result<Option<Entry>, BackupError> {
         loop {
@@ -220,24 +225,16 @@ impl Lines {
 /// How many bytes the packs have in a store that hold blocks of a backup: what
 /// restoring it fetches at the most.
 pub async fn stored_size(place: &Place, manifest: &Manifest) -> Result<u64, StoreError> {
-    let generation = manifest.generation;
-    let mut bytes = 0;
+    let (generation, mut bytes) = (manifest.generation, 0);
+    let wanted: BTreeSet<String> = pack_keys(place, generation, &manifest.packs).collect();
     for set in &manifest.packs {
-        let key = |number| Key::Pack(generation, set.backup, number, set.format);
-        let wanted: BTreeSet<String> = set
-            .iter()
-            .map(|number| place.layout.key(key(number)))
-            .collect();
-        let prefix = format!("{}{}/", place.layout.backup_prefix(generation), set.backup);
-        let mut listing = place.store.list(&prefix, None);
-        loop {
-            let page = listing.next_page().await?;
-            if page.is_empty() {
-                break;
+        let prefix = directory(place, generation, set.backup);
+        each(place, &prefix, |info| {
+            if wanted.contains(&info.key) {
+                bytes += info.size;
             }
-            let packs = page.iter().filter(|info| wanted.contains(&info.key));
-            bytes += packs.map(|info| info.size).sum::<u64>();
-        }
+        })
+        .await?;
     }
     Ok(bytes)
 }
@@ -249,46 +246,51 @@ pub async fn missing(
     generation: Generation,
     packs: &[PackSet],
     indexes: &BTreeSet<Sha256>,
-) -> Result<Vec<String>, BackupError> {
-    let mut missing = Vec::new();
-    for set in packs {
-        let mut wanted: BTreeSet<String> = set
-            .iter()
-            .map(|number| Key::Pack(generation, set.backup, number, set.format))
-            .map(|key| place.layout.key(key))
-            .collect();
-        let prefix = format!("{}{}/", place.layout.backup_prefix(generation), set.backup);
-        let mut listing = place.store.list(&prefix, None);
-        loop {
-            let page = listing.next_page().await?;
-            if page.is_empty() {
-                break;
-            }
-            for info in page {
-                wanted.remove(&info.key);
-            }
-        }
-        missing.extend(wanted);
+) -> Result<Vec<String>, StoreError> {
+    let index = |digest: &Sha256| place.layout.key(Key::Index(generation, *digest));
+    let mut wanted: BTreeSet<String> = pack_keys(place, generation, packs).collect();
+    wanted.extend(indexes.iter().map(index));
+    let directories = packs
+        .iter()
+        .map(|set| directory(place, generation, set.backup));
+    let indexes = (!indexes.is_empty()).then(|| place.layout.index_prefix(generation));
+    for prefix in directories.chain(indexes) {
+        each(place, &prefix, |info| {
+            wanted.remove(&info.key);
+        })
+        .await?;
     }
-    if indexes.is_empty() {
-        return Ok(missing);
-    }
-    let mut wanted: BTreeSet<Sha256> = indexes.clone();
-    let mut listing = place
-        .store
-        .list(&place.layout.index_prefix(generation), None);
+    Ok(wanted.into_iter().collect())
+}
+
+/// What the keys of a backup begin with.
+fn directory(place: &Place, generation: Generation, id: BackupId) -> String {
+    format!("{}{id}/", place.layout.backup_prefix(generation))
+}
+
+fn pack_keys(
+    place: &Place,
+    generation: Generation,
+    packs: &[PackSet],
+) -> impl Iterator<Item = String> {
+    packs.iter().flat_map(move |set| {
+        let key = move |number| Key::Pack(generation, set.backup, number, set.format);
+        set.iter().map(move |number| place.layout.key(key(number)))
+    })
+}
+
+/// Calls `found` for every object below `prefix`.
+async fn each(
+    place: &Place,
+    prefix: &str,
+    mut found: impl FnMut(ObjectInfo),
+) -> Result<(), StoreError> {
+    let mut listing = place.store.list(prefix, None);
     loop {
         let page = listing.next_page().await?;
         if page.is_empty() {
-            break;
+            return Ok(());
         }
-        for info in page {
-            if let Some(Key::Index(_, digest)) = place.layout.parse(&info.key) {
-                wanted.remove(&digest);
-            }
-        }
+        page.into_iter().for_each(&mut found);
     }
-    let key = |digest| place.layout.key(Key::Index(generation, digest));
-    missing.extend(wanted.into_iter().map(key));
-    Ok(missing)
 }

@@ -206,7 +206,9 @@ impl Reading<'_> {
         done: &Receiver<Done>,
     ) -> Result<Data, DataError> {
         let mut scan = Scan::of(self.data)?;
-        let mut writing = Writing::new(packs, self.encoder, self.generation);
+        let before = self.before.as_ref().map(|(_, lines)| lines.pages());
+        let before = before.unwrap_or_default().iter().copied().collect();
+        let mut writing = Writing::new(packs, self.encoder, self.generation, before);
         let mut queue = Queue::default();
         while let Some(found) = scan.find_next()? {
             self.hand_out(found, &work, &mut queue)?;

@@ -26,17 +26,25 @@ pub(super) struct Writing<'a> {
     encoder: &'a Encoder,
     generation: Generation,
     pages: Pages,
+    /// Those of the backup before, which every store has.
+    before: BTreeSet<Sha256>,
     data: Data,
 }
 
 impl<'a> Writing<'a> {
     /// Nothing is written yet.
-    pub(super) fn new(packs: &'a Packs, encoder: &'a Encoder, generation: Generation) -> Self {
+    pub(super) fn new(
+        packs: &'a Packs,
+        encoder: &'a Encoder,
+        generation: Generation,
+        before: BTreeSet<Sha256>,
+    ) -> Self {
         Writing {
             packs,
             encoder,
             generation,
             pages: Pages::default(),
+            before,
             data: Data::default(),
         }
     }
@@ -123,8 +131,10 @@ impl<'a> Writing<'a> {
     fn page(&mut self, page: Vec<u8>) -> Result<(), DataError> {
         let digest = Sha256::of(&page);
         self.data.pages.push(digest);
-        // Asked again whether it is there: only the stores know which pages
-        // the backup before had.
+        if self.before.contains(&digest) {
+            self.data.reused.insert(digest);
+            return Ok(());
+        }
         self.index(&page, digest)
     }
 
@@ -166,8 +176,8 @@ pub fn object(encoder: &Encoder, raw: &[u8], name: &str) -> Result<Body, EncodeE
     Ok(Body::bytes(bytes.into(), encoded.md5))
 }
 
-/// `packs` as a manifest has them. All packs of one backup have one format:
-/// `format` for those of `id`, the ones of earlier backups in `before`.
+/// `packs` as a manifest has them. All packs of one backup have one format,
+/// which `format_of` knows.
 pub fn pack_sets(
     packs: &BTreeMap<BackupId, BTreeSet<PackNumber>>,
     format_of: impl Fn(BackupId) -> Format,
