@@ -201,37 +201,46 @@ fn take_announced(
 
 /// Refuses where another backup is being made. The newest name that is taken.
 async fn check_alone(taking: &Taking, senders: &Senders) -> anyhow::Result<Option<BackupId>> {
-    let now = Timestamp::now();
     let mut newest = None;
     for place in senders.alive() {
-        let listed = match base::list(&place, taking.generation).await {
-            Ok(listed) => listed,
+        match look(&place, taking.generation).await {
+            Ok((_, Some((id, running)))) => bail!(
+                "a backup is being made already: {id}, by process {} on \"{}\", alive at {}; \
+                 wait for it; once it is silent for 15 minutes it counts as dead",
+                running.pid,
+                running.host,
+                running.heartbeat
+            ),
+            Ok((last, None)) => newest = newest.max(last),
             Err(base::BackupError::Store(error)) => {
                 tracing::warn!("the backup does not go to {}: {error}", place.name());
                 senders.give_up(place.name(), error.into());
-                continue;
             }
             Err(error) => return Err(error.into()),
-        };
-        newest = newest.max(listed.last().map(|listed| listed.id));
-        for unfinished in listed.iter().filter(|listed| !listed.complete) {
-            let id = unfinished.id;
-            let running = running::read(&place, taking.generation, id).await?;
-            if let Some(running) = running.filter(|running| running.is_alive(now)) {
-                bail!(
-                    "a backup is being made already: {id}, by process {} on \"{}\", alive at {}; \
-                     wait for it; once it is silent for 15 minutes it counts as dead",
-                    running.pid,
-                    running.host,
-                    running.heartbeat
-                );
-            }
         }
     }
     if senders.alive().is_empty() {
         bail!("no store can be reached: {}", list(&senders.failures()));
     }
     Ok(newest)
+}
+
+/// The newest name in a store, and the backup that is being made there, if one
+/// is.
+async fn look(
+    place: &Place,
+    generation: Generation,
+) -> Result<(Option<BackupId>, Option<(BackupId, Running)>), base::BackupError> {
+    let now = Timestamp::now();
+    let listed = base::list(place, generation).await?;
+    let newest = listed.last().map(|listed| listed.id);
+    for base::Listed { id, .. } in listed.into_iter().filter(|listed| !listed.complete) {
+        let running = running::read(place, generation, id).await?;
+        if let Some(running) = running.filter(|running| running.is_alive(now)) {
+            return Ok((newest, Some((id, running))));
+        }
+    }
+    Ok((newest, None))
 }
 
 /// The time, once a backup that begins now has a name of its own, behind all
@@ -310,8 +319,7 @@ async fn finish(
         let failure = match missing {
             Ok(missing) if missing.is_empty() => continue,
             Ok(missing) => Failure::Missing(missing),
-            Err(base::BackupError::Store(error)) => error.into(),
-            Err(error) => return Err(error.into()),
+            Err(error) => error.into(),
         };
         tracing::warn!("{} does not have the backup: {failure}", place.name());
         senders.give_up(place.name(), failure);
