@@ -1,7 +1,7 @@
 //! `walkeep demo`: the main job on a throw-away cluster. A real PostgreSQL
-//! archives through this very program to two S3 servers, is killed and
-//! deleted, and comes back to a moment between two marked transactions. No
-//! step is simulated, and the rows decide.
+//! archives through this very program to two S3 servers and is backed up there
+//! twice, is killed and deleted, and comes back to a moment between two marked
+//! transactions. No step is simulated, and the rows decide.
 
 mod server;
 mod servers;
@@ -13,17 +13,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use bytesize::ByteSize;
 use postgres::Client;
 use serde::Serialize;
+use serde_json::Value;
 
 use self::server::{Server, run};
-use crate::{
-    archive::{
-        plan::{FetchPlan, SegmentRange},
-        staging::Staging,
-    },
-    fs,
-};
+use crate::fs;
 
 /// What the demo showed.
 #[derive(Debug, Serialize)]
@@ -38,6 +34,8 @@ pub struct Summary {
     pub segments: u64,
     /// What they took of each store, in bytes.
     pub stored_bytes: u64,
+    /// What the first backup stored, a full one, and the second, in bytes.
+    pub backup_bytes: (u64, u64),
     /// Recovery point: how long before the disaster the last archived
     /// transaction was, in seconds.
     pub rpo_seconds: f64,
@@ -118,7 +116,7 @@ impl Stage {
     }
 
     fn play(&self, megabytes: u32, say: &mut dyn FnMut(&str)) -> anyhow::Result<Summary> {
-        let (data, base) = (self.root.join("data"), self.root.join("base"));
+        let data = self.root.join("data");
         let mut server = Server::new(&self.bin, &data, &self.root, &self.root.join("server.log"));
         server.initialise(&format!(
             "wal_level = replica\narchive_mode = on\narchive_command = '{} wal push %p'\n",
@@ -133,8 +131,7 @@ impl Stage {
              note text not null, filler text not null)",
         )?;
         load(&mut client, 100)?;
-        server.base_backup(&base).context("take the base backup")?;
-        say("base backup taken");
+        let full = self.back_up("a full backup", say)?;
 
         let rows_per_step = 1000;
         let mut written = 0;
@@ -147,6 +144,7 @@ impl Stage {
                 self.walkeep(&["ship"])?;
             }
         }
+        let delta = self.back_up("a second one, of what changed", say)?;
         client.execute(
             "insert into ledger (note, filler) values ('before', '')",
             &[],
@@ -171,7 +169,6 @@ impl Stage {
         self.wait_until_archived(&mut client, &last)?;
         let archived = Instant::now();
         self.walkeep(&["ship"])?;
-        let plan = self.plan(&base, &last)?;
         say(&format!("everything up to {last} is in both stores"));
         // This will be lost: it is in no segment that left the host.
         load(&mut client, 10)?;
@@ -185,20 +182,19 @@ impl Stage {
         say("disaster: SIGKILL; data directory, staging and catalog are gone");
 
         let begun = Instant::now();
-        copy_tree(&base, &data)?;
+        let directory = data.to_str().context("the directory is not UTF-8")?;
+        let arguments = ["--to-time", &target, "--action", "promote"];
+        self.walkeep(&[&["restore", directory], &arguments[..]].concat())?;
+        say(&format!(
+            "walkeep restore: the second backup is in place again, {:.1} s",
+            begun.elapsed().as_secs_f64()
+        ));
         let mut restored = Server::new(
             &self.bin,
             &data,
             &self.root,
             &self.root.join("restored.log"),
         );
-        restored.configure(&format!(
-            "archive_mode = off\nrestore_command = '{} wal fetch %f %p --plan \"{}\"'\n\
-             recovery_target_time = '{target}'\nrecovery_target_action = 'promote'\n",
-            self.quoted(),
-            plan.display()
-        ))?;
-        fs::write(&data.join("recovery.signal"), b"")?;
         let mut client = restored.start().context("recover")?;
         wait_for(|| {
             Ok(!client
@@ -219,6 +215,7 @@ impl Stage {
             target,
             segments,
             stored_bytes,
+            backup_bytes: (full, delta),
             rpo_seconds: disaster.as_secs_f64(),
             rto_seconds: rto.as_secs_f64(),
         })
@@ -233,38 +230,34 @@ impl Stage {
         )
     }
 
-    fn walkeep(&self, arguments: &[&str]) -> anyhow::Result<()> {
+    /// Runs this program, and gives what it printed.
+    fn walkeep(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let mut command = Command::new(&self.program);
         run(command.arg("--config").arg(&self.config).args(arguments))
             .with_context(|| format!("walkeep {}", arguments.join(" ")))
+    }
+
+    /// Takes a backup, and gives what it stored in each store, in bytes.
+    fn back_up(&self, what: &str, say: &mut dyn FnMut(&str)) -> anyhow::Result<u64> {
+        let backup = self.walkeep(&["--json", "backup", "create"])?;
+        let backup: Value = serde_json::from_str(&backup)?;
+        let total = |name: &str| {
+            let number = backup["totals"][name].as_u64();
+            number.with_context(|| format!("find {name} in {backup}"))
+        };
+        let stored = total("stored_bytes")?;
+        say(&format!(
+            "{what}: {} read, {} stored",
+            ByteSize(total("raw_bytes")?),
+            ByteSize(stored)
+        ));
+        Ok(stored)
     }
 
     fn wait_until_archived(&self, client: &mut Client, last: &str) -> anyhow::Result<()> {
         let done = "select coalesce(last_archived_wal >= $1, false) from pg_stat_archiver";
         wait_for(|| Ok(client.query_one(done, &[&last])?.get(0)))
             .with_context(|| format!("wait until {last} is archived"))
-    }
-
-    /// What recovery needs of the archive: the segments from the base backup's
-    /// start to the last that was archived.
-    fn plan(&self, base: &Path, last: &str) -> anyhow::Result<PathBuf> {
-        let staging = Staging::open(&self.root.join("staging"))?;
-        let marker = staging.marker();
-        let label = std::fs::read_to_string(base.join("backup_label"))?;
-        let first = label
-            .split_once("(file ")
-            .and_then(|(_, rest)| rest.split_once(')'));
-        let first = first.map(|(name, _)| name).context("read backup_label")?;
-        let stores = ["r2", "b2"].map(str::to_owned).to_vec();
-        let (system, size) = (marker.system_identifier, marker.segment_size);
-        let mut plan = FetchPlan::new(system, size, marker.generation, stores, false);
-        plan.segments.push(SegmentRange {
-            first: first.parse()?,
-            last: last.parse()?,
-        });
-        let path = self.root.join("recovery-plan.json");
-        fs::write(&path, &plan.to_json())?;
-        Ok(path)
     }
 
     /// How many segments each store has, and their size there.
@@ -317,9 +310,4 @@ fn remove(path: &Path) -> anyhow::Result<()> {
         std::fs::remove_file(path)
     };
     removed.with_context(|| format!("remove \"{}\"", path.display()))
-}
-
-/// Copies a base backup, links and permissions included.
-fn copy_tree(from: &Path, to: &Path) -> anyhow::Result<()> {
-    run(Command::new("cp").arg("-a").arg(from).arg(to))
 }

@@ -45,11 +45,6 @@ impl Server {
             "-D",
         ]);
         run(initdb.arg(&self.data))?;
-        self.configure(settings)
-    }
-
-    /// Adds settings to the cluster's configuration.
-    pub(super) fn configure(&self, settings: &str) -> anyhow::Result<()> {
         let path = self.data.join("postgresql.conf");
         crate::fs::append_lines(&path, settings).context("write postgresql.conf")
     }
@@ -115,19 +110,6 @@ impl Server {
         Ok(())
     }
 
-    /// A base backup by PostgreSQL's own program, without WAL: that comes from
-    /// the archive.
-    pub(super) fn base_backup(&self, to: &Path) -> anyhow::Result<()> {
-        let mut command = self.program("pg_basebackup");
-        command
-            .args(["-h"])
-            .arg(&self.socket)
-            .args(["-U", "postgres", "-p", "5432"]);
-        run(command
-            .args(["-X", "none", "-c", "fast", "--no-manifest", "-D"])
-            .arg(to))
-    }
-
     fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.bin.join(name));
         command.env_remove("PGDATA").env("LC_ALL", "C");
@@ -142,8 +124,9 @@ impl Drop for Server {
     }
 }
 
-/// Runs a program to its end; what it said on a failure goes into the error.
-pub(super) fn run(command: &mut Command) -> anyhow::Result<()> {
+/// Runs a program to its end, and gives what it printed; what it said on a
+/// failure goes into the error.
+pub(super) fn run(command: &mut Command) -> anyhow::Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command
         .stdin(Stdio::null())
@@ -155,5 +138,5 @@ pub(super) fn run(command: &mut Command) -> anyhow::Result<()> {
             String::from_utf8_lossy(&output.stderr).trim()
         );
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

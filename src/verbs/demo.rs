@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use bytesize::ByteSize;
 use nix::unistd::{Uid, User, chown};
 
@@ -20,17 +20,8 @@ use crate::{
 
 pub(super) fn run(arguments: &cli::Demo, json: bool) -> anyhow::Result<u8> {
     let bin = bin_directory(None, None, None).context(
-        "find PostgreSQL's programs (initdb, postgres, pg_basebackup); on Debian: apt-get install \
-         postgresql",
+        "find PostgreSQL's programs (initdb, postgres); on Debian: apt-get install postgresql",
     )?;
-    // Some builds hold the server alone.
-    if !bin.join("pg_basebackup").is_file() {
-        bail!(
-            "find pg_basebackup beside PostgreSQL's other programs in \"{}\"; put the directory \
-             of a complete PostgreSQL first in PATH (on Debian: apt-get install postgresql)",
-            bin.display()
-        );
-    }
     let directory = match &arguments.directory {
         Some(directory) => directory.clone(),
         None => make_directory(arguments.keep.as_deref())?,
@@ -116,6 +107,13 @@ fn print(summary: &Summary) -> anyhow::Result<()> {
         "{} segments in each of two stores ({} each), every one checked by SHA-256",
         summary.segments,
         ByteSize(summary.stored_bytes)
+    )?;
+    let (full, delta) = summary.backup_bytes;
+    writeln!(
+        out,
+        "two base backups in each: {} in full, then {} that changed",
+        ByteSize(full),
+        ByteSize(delta)
     )?;
     writeln!(
         out,

@@ -45,12 +45,11 @@ const SAME_FLOOR: [usize; 2] = [1, 3];
 
 /// What the floors would forbid and the design asks for: an audit holds
 /// against each other what `archive` has put into the stores, and reads it the
-/// same way. The demo plays what the archive does. A base backup goes to the
-/// archive's places, as its WAL does. A recovery reads base backups, and says
-/// to `archive` what it will need of the WAL.
-const NEIGHBOURS: [(&str, &str); 5] = [
+/// same way. A base backup goes to the archive's places, as its WAL does. A
+/// recovery reads base backups, and says to `archive` what it will need of the
+/// WAL.
+const NEIGHBOURS: [(&str, &str); 4] = [
     ("audit", "archive"),
-    ("demo", "archive"),
     ("backup", "archive"),
     ("recovery", "archive"),
     ("recovery", "backup"),
