@@ -52,7 +52,8 @@ pub fn at_the_top(name: &[u8]) -> Verdict {
     if EMPTY.contains(&name) {
         return Verdict::KeepEmpty;
     }
-    if FILES.contains(&name) {
+    // `walkeep.…` is what an earlier restore left: its plan, its marker.
+    if FILES.contains(&name) || name.starts_with(b"walkeep.") {
         return Verdict::LeaveOut;
     }
     anywhere(name)
@@ -151,6 +152,7 @@ mod tests {
         for name in [
             "postmaster.pid",
             "standby.signal",
+            "walkeep.plan.json",
             "pgsql_tmp12.3",
             "pg_internal.init.99",
         ] {
