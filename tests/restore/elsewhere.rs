@@ -5,10 +5,10 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use super::{
+    PATIENCE,
     support::{
         host::{TempDir, as_server_user, hand_over, wait_until},
         site::read,
@@ -82,7 +82,7 @@ fn a_copy_of_a_cluster_that_is_configured_elsewhere_is_started_as_itself() {
             .dbname("postgres")
             .connect(postgres::NoTls)
     };
-    wait_until("it recovers", Duration::from_secs(60), || {
+    wait_until("it recovers", PATIENCE, || {
         let client = connect();
         client.is_ok_and(|mut client| {
             let row = client.query_one("SELECT pg_is_in_recovery()", &[]);

@@ -8,6 +8,8 @@
 
 mod delta;
 mod elsewhere;
+mod load;
+mod promotion;
 mod refused;
 mod stores;
 #[path = "../support/mod.rs"]
@@ -15,3 +17,6 @@ mod support;
 mod targets;
 mod whole;
 mod world;
+
+/// How long a server may take for anything.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);

@@ -5,23 +5,24 @@ use std::{thread, time::Duration};
 use jiff::Timestamp;
 
 use super::{
+    PATIENCE,
     support::{host::wait_until, postgres::Cluster, site::read},
     world::World,
 };
 
 /// A moment between two marked transactions: what was true when.
-struct Mark {
-    rows: i64,
-    time: Timestamp,
-    lsn: String,
-    xid: String,
+pub struct Mark {
+    pub rows: i64,
+    pub time: Timestamp,
+    pub lsn: String,
+    pub xid: String,
 }
 
-fn rows(cluster: &Cluster) -> i64 {
+pub fn rows(cluster: &Cluster) -> i64 {
     cluster.value("SELECT count(*) FROM kept")
 }
 
-fn mark(cluster: &Cluster) -> Mark {
+pub fn mark(cluster: &Cluster) -> Mark {
     let xid = cluster.value("INSERT INTO kept VALUES (1) RETURNING pg_current_xact_id()::text");
     thread::sleep(Duration::from_millis(30));
     let now: String = cluster.value(
@@ -38,7 +39,7 @@ fn mark(cluster: &Cluster) -> Mark {
 }
 
 /// Restores to these arguments, and gives the rows there.
-fn restored(world: &World, arguments: &[&str]) -> i64 {
+pub fn restored(world: &World, arguments: &[&str]) -> i64 {
     let _ = std::fs::remove_dir_all(world.target());
     world.restore(arguments).expect(0);
     rows(&world.start())
@@ -142,9 +143,7 @@ fn stale_settings_of_the_backup_do_no_harm_and_a_paused_server_waits() {
     let restored = Cluster::over(cluster.server(), &world.target());
     restored.start();
     let paused = "SELECT pg_is_in_recovery() AND pg_get_wal_replay_pause_state() = 'paused'";
-    wait_until("it pauses", Duration::from_secs(60), || {
-        restored.value(paused)
-    });
+    wait_until("it pauses", PATIENCE, || restored.value(paused));
     assert_eq!(rows(&restored), kept.rows);
     restored.sql("SELECT pg_wal_replay_resume()");
     restored.wait_promoted();
@@ -168,7 +167,7 @@ fn a_standby_goes_on_asking() {
     let standby = Cluster::over(cluster.server(), &world.target());
     standby.start();
     let reaches = |rows: i64| {
-        wait_until("the standby follows", Duration::from_secs(60), || {
+        wait_until("the standby follows", PATIENCE, || {
             standby.value::<i64>("SELECT count(*) FROM kept") == rows
         });
     };

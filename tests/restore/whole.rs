@@ -3,7 +3,12 @@
 use std::{fs, process::Stdio, thread, time::Duration};
 
 use super::{
-    support::{host::wait_until, postgres::every_major, site::read},
+    PATIENCE,
+    support::{
+        host::wait_until,
+        postgres::{Cluster, every_major},
+        site::read,
+    },
     world::{World, contents, fill, make},
 };
 
@@ -80,12 +85,10 @@ fn every_major_comes_back_and_is_verified() {
                 server.major
             );
         }
-        assert_eq!(
-            contents(&world.start()),
-            expected,
-            "PostgreSQL {}",
-            server.major
-        );
+        let restored = world.start();
+        assert_eq!(contents(&restored), expected, "PostgreSQL {}", server.major);
+        amcheck(&restored);
+        check_pages(&restored);
     }
 }
 
@@ -154,7 +157,7 @@ fn a_killed_restore_goes_on_where_it_was() {
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut restore = command.spawn().unwrap();
         let before = written(&target);
-        wait_until("something was written", Duration::from_secs(60), || {
+        wait_until("something was written", PATIENCE, || {
             written(&target) > before + (1 << 20) || restore.try_wait().unwrap().is_some()
         });
         restore.kill().unwrap();
@@ -188,7 +191,8 @@ fn written(path: &std::path::Path) -> u64 {
     sizes.sum()
 }
 
-fn amcheck(cluster: &super::support::postgres::Cluster) {
+/// `pg_amcheck`, where this PostgreSQL has it.
+pub fn amcheck(cluster: &Cluster) {
     if !cluster.server().has("pg_amcheck") {
         return;
     }
@@ -205,4 +209,18 @@ fn amcheck(cluster: &super::support::postgres::Cluster) {
         .arg(format!("--port={}", cluster.port()));
     let checked = command.output().expect("run pg_amcheck");
     assert!(checked.status.success(), "pg_amcheck: {checked:?}");
+}
+
+/// Stops the cluster, and has `pg_checksums` read every page of it.
+pub fn check_pages(cluster: &Cluster) {
+    let enabled: String = cluster.value("SHOW data_checksums");
+    assert_eq!(enabled, "on");
+    cluster.stop_fast();
+    if !cluster.server().has("pg_checksums") {
+        return;
+    }
+    let mut command = cluster.server().command("pg_checksums");
+    command.arg("--check").arg("-D").arg(cluster.data());
+    let checked = command.output().expect("run pg_checksums");
+    assert!(checked.status.success(), "pg_checksums: {checked:?}");
 }

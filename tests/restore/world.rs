@@ -58,12 +58,17 @@ impl World {
 
     /// The configuration with these stores.
     pub fn configure(&self, names: &[&str]) {
+        self.configure_for(&self.cluster, names);
+    }
+
+    /// The same for another copy of the cluster.
+    pub fn configure_for(&self, cluster: &Cluster, names: &[&str]) {
         let tables = ["one", "two"].iter().zip(&self.stores);
         let tables: String = tables
             .filter(|(name, _)| names.contains(name))
             .map(|(name, server)| server.toml_store_table(name, "s3", BUCKET))
             .collect();
-        let head = self.site.head(&self.cluster);
+        let head = self.site.head(cluster);
         let head = head.replace("[fetch]\n", "[fetch]\ntimeout = \"20s\"\n");
         self.site.configure(&head, &tables);
     }

@@ -10,4 +10,4 @@ pub mod process;
 pub use builder::Builder;
 pub use cluster::Cluster;
 pub use copy::BaseCopy;
-pub use majors::{Server, default_server, every_major, installed};
+pub use majors::{Server, default_server, every_major, installed, major};
