@@ -31,8 +31,11 @@ const EMPTY: [&[u8]; 8] = [
 ];
 
 /// Files of the data directory that would harm the restored server: a stale
-/// `standby.signal` beats the `recovery.signal` of a restore.
-const FILES: [&[u8]; 12] = [
+/// `standby.signal` beats the `recovery.signal` of a restore. And what is none
+/// of the server's, and root's alone to read: `lost+found`, where the data
+/// directory is a file system of its own.
+const OTHERS: [&[u8]; 13] = [
+    b"lost+found",
     b"postmaster.pid",
     b"postmaster.opts",
     b"backup_label",
@@ -53,7 +56,7 @@ pub fn at_the_top(name: &[u8]) -> Verdict {
         return Verdict::KeepEmpty;
     }
     // `walkeep.…` is what an earlier restore left: its plan, its marker.
-    if FILES.contains(&name) || name.starts_with(b"walkeep.") {
+    if OTHERS.contains(&name) || name.starts_with(b"walkeep.") {
         return Verdict::LeaveOut;
     }
     anywhere(name)
@@ -155,6 +158,7 @@ mod tests {
             "walkeep.plan.json",
             "pgsql_tmp12.3",
             "pg_internal.init.99",
+            "lost+found",
         ] {
             assert_eq!(at_the_top(name.as_bytes()), Verdict::LeaveOut, "{name}");
         }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, PermissionsExt},
 };
 
 use super::{
@@ -68,7 +68,12 @@ fn what_would_harm_or_is_of_no_use_stays_out() {
     for harmful in ["standby.signal", "postmaster.opts.x", "backup_manifest"] {
         fs::write(cluster.data().join(harmful), "").unwrap();
     }
+    // Root's on a real file system; here at least nobody's to read.
+    let lost = cluster.data().join("lost+found");
+    fs::create_dir(&lost).unwrap();
+    fs::set_permissions(&lost, fs::Permissions::from_mode(0o000)).unwrap();
     let made = backup(&site, &[]);
+    fs::set_permissions(&lost, fs::Permissions::from_mode(0o755)).unwrap();
     let space = spaces.display().to_string();
     assert_eq!(made["tablespaces"][0]["path"], space.as_str());
     assert!(made["tablespace_map"].as_str().unwrap().contains(&space));
@@ -83,6 +88,7 @@ fn what_would_harm_or_is_of_no_use_stays_out() {
         "backup_manifest",
         "postmaster.pid",
         "global/pg_control",
+        "lost+found",
     ] {
         assert!(!has(out), "{out}");
     }
