@@ -43,8 +43,9 @@ pub struct Data {
     pub pages: Vec<Sha256>,
     /// Every pack that holds blocks, by the backup that it is of.
     pub packs: BTreeMap<BackupId, BTreeSet<PackNumber>>,
-    /// Index objects that are used and were there before.
-    pub reused: BTreeSet<Sha256>,
+    /// Every index object that is used: one that was sent may have been there
+    /// before, and somebody may have removed it since.
+    pub indexes: BTreeSet<Sha256>,
     /// Pages that are damaged in the cluster.
     pub damaged: Vec<Damaged>,
     /// Sums; what the packs take is not in them yet.

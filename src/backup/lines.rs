@@ -120,9 +120,8 @@ impl<'a> Writing<'a> {
         }
         let digest = Sha256::of(&bytes);
         let at = StretchAt::Index(digest);
-        if before.as_ref() == Some(&at) {
-            self.data.reused.insert(digest);
-        } else {
+        self.data.indexes.insert(digest);
+        if before.as_ref() != Some(&at) {
             self.index(&bytes, digest)?;
         }
         Ok(at)
@@ -131,8 +130,8 @@ impl<'a> Writing<'a> {
     fn page(&mut self, page: Vec<u8>) -> Result<(), DataError> {
         let digest = Sha256::of(&page);
         self.data.pages.push(digest);
+        self.data.indexes.insert(digest);
         if self.before.contains(&digest) {
-            self.data.reused.insert(digest);
             return Ok(());
         }
         self.index(&page, digest)

@@ -315,7 +315,8 @@ async fn finish(
     data: &Data,
 ) -> anyhow::Result<()> {
     for place in senders.alive() {
-        let missing = base::missing(&place, taking.generation, &manifest.packs, &data.reused).await;
+        let missing =
+            base::missing(&place, taking.generation, &manifest.packs, &data.indexes).await;
         let failure = match missing {
             Ok(missing) if missing.is_empty() => continue,
             Ok(missing) => Failure::Missing(missing),
