@@ -18,6 +18,7 @@ pub(super) struct File {
     pub compression: Compression,
     pub ship: Ship,
     pub fetch: Fetch,
+    pub retention: Retention,
     pub store: Vec<Store>,
 }
 
@@ -135,6 +136,26 @@ impl Default for Fetch {
             timeout: Duration::from_secs(300),
             spool: None,
             prefetch: 8,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Retention {
+    #[serde(deserialize_with = "value::duration")]
+    pub window: Duration,
+    pub min_backups: usize,
+    #[serde(deserialize_with = "value::duration")]
+    pub local_window: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Retention {
+            window: Duration::from_secs(30 * 24 * 60 * 60),
+            min_backups: 2,
+            local_window: Duration::ZERO,
         }
     }
 }

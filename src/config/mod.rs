@@ -46,6 +46,8 @@ pub struct Config {
     pub ship: ShipSettings,
     /// How they are fetched.
     pub fetch: FetchSettings,
+    /// What stays of it, and for how long.
+    pub retention: RetentionSettings,
     /// Where they are kept; at least one.
     pub stores: Vec<StoreSettings>,
 }
@@ -107,6 +109,17 @@ pub struct FetchSettings {
     pub spool: PathBuf,
     /// How many are fetched ahead.
     pub prefetch: usize,
+}
+
+/// What stays, and for how long.
+#[derive(Debug)]
+pub struct RetentionSettings {
+    /// Any moment of so long before now can be restored.
+    pub window: Duration,
+    /// So many backups stay, however old; at least one.
+    pub min_backups: usize,
+    /// How long staging keeps what every store has.
+    pub local_window: Duration,
 }
 
 impl Config {
@@ -187,6 +200,12 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
             format!("{} is not in 1..=64", file.ship.concurrency),
         );
     }
+    if file.retention.min_backups == 0 {
+        return wrong(
+            "retention.min_backups",
+            "0 would let the last backup go; keep at least 1".to_owned(),
+        );
+    }
     if file.store.is_empty() {
         return wrong(
             "store",
@@ -265,6 +284,11 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
                 .or_else(|| beside("spool"))
                 .unwrap_or_else(|| SPOOL.into()),
             prefetch: file.fetch.prefetch,
+        },
+        retention: RetentionSettings {
+            window: file.retention.window,
+            min_backups: file.retention.min_backups,
+            local_window: file.retention.local_window,
         },
         stores,
     })

@@ -10,7 +10,6 @@
 mod archive;
 mod backups;
 mod decision;
-mod staging;
 
 #[cfg(test)]
 mod tests;
@@ -25,7 +24,6 @@ use jiff::Timestamp;
 pub use self::{
     archive::{Backup, Data, History, Holdings, ObjectId, Rules, Running, WalFile},
     decision::{Decision, Deletion, Gone, Kept, KeptBackup, KeptWal, Object},
-    staging::{Staged, leaves_staging},
 };
 use crate::postgres::{TimelineId, WalFileName, ancestry::Ancestry};
 

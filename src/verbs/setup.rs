@@ -88,6 +88,7 @@ impl Host {
             compression,
             ship,
             staging,
+            retention,
             ..
         } = &self.config;
         let places = self.places(retry)?;
@@ -100,6 +101,7 @@ impl Host {
             rate_limit: ship.rate_limit,
             high_water: staging.high_water,
             min_copies: staging.min_copies,
+            local_window: retention.local_window,
         })
     }
 

@@ -27,6 +27,8 @@ fn print(report: &Report) -> anyhow::Result<()> {
         raw_bytes,
         owed,
         waiting,
+        kept,
+        kept_bytes,
         ..
     } = report;
     let raw = bytesize::ByteSize(*raw_bytes);
@@ -39,6 +41,14 @@ fn print(report: &Report) -> anyhow::Result<()> {
         let stored = bytesize::ByteSize(taken.stored_bytes);
         let objects = counted(taken.files, "object", "objects");
         writeln!(out, "  {store}: {objects} ({stored})")?;
+    }
+    if *kept > 0 {
+        let kept = counted(*kept, "file stays", "files stay");
+        let bytes = bytesize::ByteSize(*kept_bytes);
+        writeln!(
+            out,
+            "  {kept} in staging ({bytes}), as retention.local_window says"
+        )?;
     }
     if *owed > 0 {
         let owed = counted(*owed, "of them is", "of them are");

@@ -1,7 +1,10 @@
 //! `walkeep status`: how far behind each store is, what would be lost with
 //! this host, and what needs a person.
 
-use std::{collections::BTreeMap, io::Write};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write,
+};
 
 use bytesize::ByteSize;
 use jiff::{SignedDuration, Timestamp};
@@ -12,6 +15,7 @@ use crate::{
     archive::staging::Staged,
     catalog::{CatalogError, EventKind, Reader, State, StoreTotals},
     layout::Generation,
+    postgres::WalFileName,
 };
 
 /// A file that waits longer than this is late, in seconds.
@@ -31,11 +35,15 @@ struct Status {
 #[derive(Debug, Serialize)]
 struct StagingStatus {
     path: String,
-    /// Files that would be lost with this host.
+    /// Files that a store is still to get; those that none has would be lost
+    /// with this host.
     files: u64,
     bytes: u64,
     max_bytes: u64,
     oldest_seconds: Option<i64>,
+    /// Files that every store has, and that stay for retention.local_window.
+    kept_files: u64,
+    kept_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -58,8 +66,20 @@ struct StoreStatus {
 
 pub(super) fn run(host: &Host) -> anyhow::Result<u8> {
     let mut attention = Vec::new();
-    let (staging, staged, generation) = look_at_staging(host, &mut attention)?;
-    let stores = look_at_stores(host, &staged, generation, &mut attention)?;
+    let (mut staging, staged, generation) = look_at_staging(host, &mut attention)?;
+    let (stores, waiting) = look_at_stores(host, &staged, generation, &mut attention)?;
+    if let (Some(staging), Some(waiting)) = (&mut staging, waiting) {
+        staging.tell_apart(&staged, &waiting);
+    }
+    let high_water = host.config.staging.high_water;
+    if let Some(full) = staging.as_ref().filter(|it| it.bytes > high_water) {
+        let full = format!(
+            "staging holds {} of {}: above its high-water mark",
+            ByteSize(full.bytes),
+            ByteSize(full.max_bytes)
+        );
+        attention.insert(0, full);
+    }
     let cluster = host.config.cluster.name.clone();
     let status = Status {
         cluster,
@@ -92,29 +112,39 @@ fn look_at_staging(
     };
     let files = staging.files()?;
     let bytes = files.iter().map(|file| file.allocated).sum();
-    if bytes > settings.high_water {
-        attention.push(format!(
-            "staging holds {} of {}: above its high-water mark",
-            ByteSize(bytes),
-            ByteSize(settings.max_size)
-        ));
-    }
     let status = StagingStatus {
         path: path.display().to_string(),
         files: files.len() as u64,
         bytes,
         max_bytes: settings.max_size,
         oldest_seconds: files.iter().map(age).max(),
+        kept_files: 0,
+        kept_bytes: 0,
     };
     Ok((Some(status), files, staging.marker().generation))
 }
 
+impl StagingStatus {
+    /// What every store has does not wait any more.
+    fn tell_apart(&mut self, staged: &[Staged], waiting: &BTreeSet<WalFileName>) {
+        let waits = |file: &&Staged| waiting.contains(&file.name);
+        let waiting: Vec<&Staged> = staged.iter().filter(waits).collect();
+        let all = (self.files, self.bytes);
+        self.files = waiting.len() as u64;
+        self.bytes = waiting.iter().map(|file| file.allocated).sum();
+        self.oldest_seconds = waiting.iter().map(|file| age(file)).max();
+        (self.kept_files, self.kept_bytes) = (all.0 - self.files, all.1 - self.bytes);
+    }
+}
+
+/// How the stores are doing, and which staged files one of them lacks; none
+/// where the catalog cannot tell.
 fn look_at_stores(
     host: &Host,
     staged: &[Staged],
     generation: Generation,
     attention: &mut Vec<String>,
-) -> anyhow::Result<Vec<StoreStatus>> {
+) -> anyhow::Result<(Vec<StoreStatus>, Option<BTreeSet<WalFileName>>)> {
     let read = host.catalog()?.read(|reader| {
         let missing = missing(reader, host, staged, generation)?;
         let mut stores = Vec::new();
@@ -123,6 +153,8 @@ fn look_at_stores(
             let waiting = missing.get(name).map_or(&[][..], Vec::as_slice);
             stores.push(store(reader, name, waiting)?);
         }
+        let missing = missing.values().flatten();
+        let waiting: BTreeSet<WalFileName> = missing.map(|file| file.name).collect();
         let mut notes: Vec<String> = reader
             .events()?
             .iter()
@@ -133,17 +165,17 @@ fn look_at_stores(
              `walkeep catalog rebuild`"
                 .to_owned()
         }));
-        Ok((stores, notes))
+        Ok((stores, waiting, notes))
     });
     match read {
-        Ok((stores, notes)) => {
+        Ok((stores, waiting, notes)) => {
             attention.extend(notes);
             attention.extend(stores.iter().flat_map(needs));
-            Ok(stores)
+            Ok((stores, Some(waiting)))
         }
         Err(error) => {
             attention.push(error.to_string());
-            Ok(Vec::new())
+            Ok((Vec::new(), None))
         }
     }
 }
@@ -262,11 +294,20 @@ fn print(status: &Status) -> anyhow::Result<()> {
             .oldest_seconds
             .map(|age| format!(", the oldest {} old", span(age)));
         let oldest = oldest.unwrap_or_default();
-        writeln!(
+        write!(
             out,
             "staging  {} ({used} of {most}{oldest})",
             counted(staging.files, "file waits", "files wait")
         )?;
+        match staging.kept_files {
+            0 => writeln!(out)?,
+            files => writeln!(
+                out,
+                ", {} that every store has ({})",
+                counted(files, "file", "files"),
+                ByteSize(staging.kept_bytes)
+            )?,
+        }
     }
     for store in &status.stores {
         let StoreStatus {

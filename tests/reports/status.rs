@@ -63,7 +63,8 @@ fn an_empty_archive_needs_nobody() {
     let expected = json!({
         "cluster": "main",
         "staging": {"path": archive.staging(), "files": 0, "bytes": 0,
-                    "max_bytes": 20_u64 << 30, "oldest_seconds": null},
+                    "max_bytes": 20_u64 << 30, "oldest_seconds": null,
+                    "kept_files": 0, "kept_bytes": 0},
         "stores": [store("a"), store("b")],
         "attention": [],
     });

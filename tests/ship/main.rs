@@ -11,6 +11,7 @@ mod beside;
 mod crash;
 mod doubts;
 mod limits;
+mod local;
 mod outages;
 mod owed;
 mod places;

@@ -16,7 +16,8 @@ pub(super) use news::News;
 use news::{Received, receive};
 
 use super::{
-    Job, Report, ShipError, Shipping, bodies::LaneId, deliver::Delivered, pack::PackError,
+    Job, Report, ShipError, Shipping, bodies::LaneId, copies::LocalCopy, deliver::Delivered,
+    pack::PackError,
 };
 use crate::{
     archive::staging::Staged,
@@ -42,6 +43,8 @@ pub(super) struct Ledger {
     enough: Option<usize>,
     /// What waits in staging, in bytes on its disk.
     waiting: u64,
+    /// What every store has and stays for a while.
+    copies: BTreeMap<WalFileName, LocalCopy>,
     report: Report,
 }
 
@@ -60,10 +63,17 @@ struct Entry {
     disputed_by: BTreeSet<LaneId>,
     /// Somebody has to look before it may leave staging.
     held_back: bool,
+    /// It leaves staging, and a store gets it from another one.
+    owed: bool,
 }
 
 impl Ledger {
-    pub(super) fn new(shipping: Shipping, jobs: &[Job], enough: Option<usize>) -> Self {
+    pub(super) fn new(
+        shipping: Shipping,
+        jobs: &[Job],
+        kept: Vec<LocalCopy>,
+        enough: Option<usize>,
+    ) -> Self {
         let all: BTreeSet<LaneId> = (0..shipping.places.len()).collect();
         let copies = |stored: usize| stored > 0 && stored >= shipping.min_copies;
         let entry = |job: &Job| Entry {
@@ -75,6 +85,7 @@ impl Ledger {
             recorded: job.recorded,
             disputed_by: job.disputed_by.clone(),
             held_back: false,
+            owed: false,
         };
         Ledger {
             files: jobs.iter().map(|job| (job.file.name, entry(job))).collect(),
@@ -82,6 +93,10 @@ impl Ledger {
             shipping,
             enough,
             waiting: jobs.iter().map(|job| job.file.allocated).sum(),
+            copies: kept
+                .into_iter()
+                .map(|copy| (copy.staged.name, copy))
+                .collect(),
             report: Report::default(),
         }
     }
@@ -107,6 +122,8 @@ impl Ledger {
         }
         self.report.waiting = self.files.len() as u64;
         self.report.waiting_bytes = self.waiting;
+        self.report.kept = self.copies.len() as u64;
+        self.report.kept_bytes = self.copied();
         Ok(self.report)
     }
 

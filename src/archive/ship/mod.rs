@@ -6,18 +6,25 @@
 //! down it does again, and finds the objects already there.
 
 mod bodies;
+pub mod copies;
 mod deliver;
 mod lane;
 mod ledger;
 mod owed;
 mod pack;
+mod plan;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
+use jiff::Timestamp;
 
 use self::{
     bodies::{Bodies, LaneId},
+    copies::LocalCopy,
     lane::Lane,
     ledger::Ledger,
     pack::Packer,
@@ -57,6 +64,8 @@ pub struct Shipping {
     pub high_water: u64,
     /// In how many stores those must be.
     pub min_copies: usize,
+    /// How long files stay in staging that every store has.
+    pub local_window: Duration,
 }
 
 /// What a pass did, and what it left.
@@ -74,6 +83,10 @@ pub struct Report {
     pub waiting: u64,
     /// What they take of the staging volume, in bytes.
     pub waiting_bytes: u64,
+    /// Files that every store has, and that stay for `retention.local_window`.
+    pub kept: u64,
+    /// What they take, in bytes.
+    pub kept_bytes: u64,
     /// Names that stand for two different files.
     pub conflicts: u64,
     /// Everything that somebody should know, as sentences.
@@ -149,7 +162,8 @@ pub async fn ship(shipping: &Shipping, goal: Goal) -> Result<Report, ShipError> 
         Goal::File { name, copies } => (Some(name), Some(copies)),
     };
     let prepared = shipping.clone();
-    let jobs = tokio::task::spawn_blocking(move || jobs(&prepared, only)).await??;
+    let looked = tokio::task::spawn_blocking(move || jobs(&prepared, only)).await?;
+    let (jobs, copies) = looked?;
     let lanes = shipping.places.len();
     let packer = Packer {
         staging: shipping.staging.clone(),
@@ -166,7 +180,7 @@ pub async fn ship(shipping: &Shipping, goal: Goal) -> Result<Report, ShipError> 
         pace: Pace::new(shipping.rate_limit),
     };
     let (news, from_lanes) = tokio::sync::mpsc::channel(256);
-    let ledger = Ledger::new(shipping.clone(), &jobs, enough);
+    let ledger = Ledger::new(shipping.clone(), &jobs, copies, enough);
     let mut ledger = tokio::task::spawn_blocking(move || ledger.keep(from_lanes));
     let places = shipping.places.iter().enumerate();
     let lanes: Vec<Lane<'_>> = places
@@ -189,9 +203,13 @@ pub async fn ship(shipping: &Shipping, goal: Goal) -> Result<Report, ShipError> 
     }
 }
 
-/// What is to be done, from staging and the catalog; and what is done already
-/// but for the unlinking, when the last pass was killed right there.
-fn jobs(shipping: &Shipping, only: Option<WalFileName>) -> Result<Vec<Job>, ShipError> {
+/// What is to be done, from staging and the catalog; and what stays as a copy.
+/// What was only to be let go of, because the last pass was killed right there
+/// or it has been kept for long enough, is gone then.
+fn jobs(
+    shipping: &Shipping,
+    only: Option<WalFileName>,
+) -> Result<(Vec<Job>, Vec<LocalCopy>), ShipError> {
     let staging = &shipping.staging;
     let swept = crate::fs::sweep_temporaries(&staging.temporaries());
     swept.map_err(StagingError::io("sweep", &staging.temporaries()))?;
@@ -225,9 +243,24 @@ fn jobs(shipping: &Shipping, only: Option<WalFileName>) -> Result<Vec<Job>, Ship
         }
         Ok(jobs)
     })?;
+    let taken: u64 = jobs.iter().map(|job| job.file.allocated).sum();
     let (done, mut open): (Vec<Job>, Vec<Job>) =
         jobs.into_iter().partition(|job| job.needed_by.is_empty());
+    let leaving: BTreeSet<WalFileName> = plan::leaves_staging(
+        Timestamp::now(),
+        shipping.local_window,
+        taken.saturating_sub(shipping.high_water),
+        done.iter().map(|job| &job.file),
+    )
+    .into_iter()
+    .collect();
+    let mut copies = Vec::new();
     for mut job in done {
+        if let Some(raw_sha256) = job.recorded.filter(|_| !leaving.contains(&job.file.name)) {
+            let staged = job.file;
+            copies.push(LocalCopy { staged, raw_sha256 });
+            continue;
+        }
         let staged = staging.digest(job.file.name)?;
         match (staged, job.recorded) {
             (Some(staged), Some(recorded)) if staged == recorded => {
@@ -240,7 +273,7 @@ fn jobs(shipping: &Shipping, only: Option<WalFileName>) -> Result<Vec<Job>, Ship
             }
         }
     }
-    Ok(open)
+    Ok((open, copies))
 }
 
 /// What was said about a staged file ends when somebody has taken the file

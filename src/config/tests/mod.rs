@@ -74,6 +74,9 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.catalog, Path::new("/var/lib/walkeep/catalog.redb"));
     assert_eq!(config.fetch.spool, Path::new("/var/lib/walkeep/spool"));
     assert_eq!(config.fetch.timeout, Duration::from_secs(300));
+    assert_eq!(config.retention.window, Duration::from_secs(30 * 86_400));
+    assert_eq!(config.retention.min_backups, 2);
+    assert_eq!(config.retention.local_window, Duration::ZERO);
     assert_eq!(config.ship.rate_limit, None);
     assert_eq!(config.stores[0].prefix.to_string(), "main");
     let r2 = bucket(&config, 0);

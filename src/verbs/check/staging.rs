@@ -9,7 +9,11 @@ use super::{
     postgres::WalRate,
 };
 use crate::{
-    archive::staging::Staging,
+    archive::{
+        ship::copies,
+        staging::{Staged, Staging, StagingError},
+    },
+    catalog::Catalog,
     cluster::Identity,
     fs::Temporary,
     verbs::{Host, counted},
@@ -71,7 +75,7 @@ pub(super) fn examine(
 
 /// How much waits, how much more may, and how long that lasts.
 fn room(host: &Host, staging: &Staging, rate: Option<WalRate>, findings: &mut Findings) {
-    let (waiting, free) = match (staging.files(), free(staging.root())) {
+    let (waiting, free) = match (waiting(host, staging), free(staging.root())) {
         (Ok(files), Ok(free)) => (files, free),
         (files, free) => {
             let error = files.err().map(|error| error.to_string());
@@ -126,6 +130,16 @@ fn room(host: &Host, staging: &Staging, rate: Option<WalRate>, findings: &mut Fi
         );
     } else {
         findings.ok(SUBJECT, what);
+    }
+}
+
+/// What is in staging, but for what makes room where room is needed.
+fn waiting(host: &Host, staging: &Staging) -> Result<Vec<Staged>, StagingError> {
+    let stores = host.config.stores.iter().map(|store| store.name());
+    match copies::tell_apart(staging, &Catalog::at(&host.config.catalog), stores) {
+        Ok(apart) => Ok(apart.waiting),
+        // Of the catalog: there is a finding of its own for that.
+        Err(_) => staging.files(),
     }
 }
 

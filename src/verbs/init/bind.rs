@@ -13,6 +13,7 @@ use crate::{
         claim::{self, Claimed, Standing},
         identity::{ClusterFile, GenerationFacts},
         place::Place,
+        ship::copies,
         staging::{self, Marker, Staging, StagingError},
     },
     cluster::Identity,
@@ -154,7 +155,10 @@ fn look_at_staging(
             cluster.system_id
         );
     }
-    let waiting = staging.files()?.len();
+    let stores = host.config.stores.iter().map(|store| store.name());
+    let apart = copies::tell_apart(&staging, &host.catalog()?, stores)?;
+    let others = copies::release(&staging, &apart.copies)?;
+    let waiting = apart.waiting.len() + others.len();
     if waiting > 0 {
         anyhow::bail!(
             "the staging directory \"{root}\" still holds {waiting} files of generation {}; \

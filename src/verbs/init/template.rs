@@ -148,6 +148,7 @@ pub(super) fn render(facts: &Facts) -> String {
     text.push_str("# How long a store that cannot be reached is asked again.\n");
     line(&mut text, false, "timeout", "\"5m\"");
 
+    text.push_str(RETENTION);
     text.push_str(STORES);
     for store in &facts.stores {
         store.write(&mut text);
@@ -193,6 +194,15 @@ const STAGING_REST: &str = "\
 # staged: as soon as it survives a power cut here; losing this host then loses
 # what is not shipped yet. one-store, all-stores: PostgreSQL waits for them.
 # acknowledge = \"staged\"
+";
+
+const RETENTION: &str = "
+# What `walkeep prune` keeps: whatever any moment of the window needs, and at
+# least so many backups. local_window keeps WAL in staging as well.
+[retention]
+# window = \"30d\"
+# min_backups = 2
+# local_window = \"0d\"
 ";
 
 const STORES: &str = "

@@ -7,7 +7,12 @@ use jiff::Timestamp;
 
 use super::{Entry, Ledger, News};
 use crate::{
-    archive::ship::{ShipError, bodies::LaneId},
+    archive::ship::{
+        ShipError,
+        bodies::LaneId,
+        copies::{self, LocalCopy},
+        plan::leaves_staging,
+    },
     catalog::{CatalogError, Replica, Writer},
     codec::Sha256,
     postgres::WalFileName,
@@ -117,6 +122,7 @@ impl Ledger {
             waiting = waiting.saturating_sub(entry.staged.allocated);
             // From here on it counts as if they all had it.
             entry.stored_in = (0..all).collect();
+            entry.owed = true;
             self.report.owed += 1;
             let stores = missing.join("\", \"");
             tracing::warn!(
@@ -126,7 +132,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Lets go of what every store holds, or is owed by the others.
+    /// Lets go of what every store holds, unless that stays for a while, and of
+    /// what is owed by the others.
     pub(super) fn release(&mut self) -> Result<(), ShipError> {
         let all = self.shipping.places.len();
         let done = |entry: &Entry| !entry.held_back && entry.stored_in.len() == all;
@@ -136,14 +143,46 @@ impl Ledger {
             .filter(|(_, entry)| done(entry))
             .filter_map(|(name, entry)| Some((*name, entry.digest?)))
             .collect();
-        self.shipping.staging.release(&done)?;
-        for (name, _) in &done {
-            if let Some(entry) = self.files.remove(name) {
-                self.waiting = self.waiting.saturating_sub(entry.staged.allocated);
+        let mut leaving = Vec::new();
+        let read: BTreeSet<WalFileName> = done.iter().map(|(name, _)| *name).collect();
+        for (name, raw_sha256) in done {
+            let Some(Entry { staged, owed, .. }) = self.files.remove(&name) else {
+                continue;
+            };
+            self.waiting = self.waiting.saturating_sub(staged.allocated);
+            let copy = LocalCopy { staged, raw_sha256 };
+            match owed {
+                true => leaving.push(copy),
+                false => drop(self.copies.insert(name, copy)),
+            }
+        }
+        // They are in the way before anything else is.
+        let wanted = (self.waiting + self.copied()).saturating_sub(self.shipping.high_water);
+        let copies = self.copies.values().map(|copy| &copy.staged);
+        let window = self.shipping.local_window;
+        for name in leaves_staging(Timestamp::now(), window, wanted, copies) {
+            leaving.extend(self.copies.remove(&name));
+        }
+        let staging = &self.shipping.staging;
+        let (read, unread): (Vec<_>, Vec<_>) = leaving
+            .iter()
+            .partition(|copy| read.contains(&copy.staged.name));
+        let receipts = read.iter().map(|copy| (copy.staged.name, copy.raw_sha256));
+        staging.release(&receipts.collect::<Vec<_>>())?;
+        // Where another file is there by now, the next pass says so.
+        let others = copies::release(staging, unread)?;
+        for copy in leaving {
+            if !others.contains(&copy.staged.name) {
                 self.report.files += 1;
-                self.report.raw_bytes += entry.staged.size;
+                self.report.raw_bytes += copy.staged.size;
             }
         }
         Ok(())
+    }
+
+    /// What the copies take, in bytes on the disk.
+    pub(super) fn copied(&self) -> u64 {
+        let copies = self.copies.values();
+        copies.map(|copy| copy.staged.allocated).sum()
     }
 }

@@ -189,30 +189,6 @@ fn a_backup_is_deleted_with_what_nobody_else_refers_to() {
 }
 
 #[test]
-fn staging_keeps_its_window_unless_it_needs_the_room() {
-    let file = |number: i64, shipped| Staged {
-        name: SegmentName::numbered(number as u64, TimelineId(1), size()).into(),
-        modified: day(number),
-        bytes: 10,
-        shipped,
-    };
-    let files: Vec<_> = [5, 3, 4, 2, 6].map(|it| file(it, it != 3)).to_vec();
-    let leaves = |window: u64, wanted| {
-        let window = Duration::from_secs(window * DAY as u64);
-        let names = leaves_staging(day(6), window, wanted, &files);
-        names
-            .into_iter()
-            .map(|name| number(name, size()))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(leaves(0, 0), [2, 4, 5, 6]);
-    assert_eq!(leaves(2, 0), [2, 4]);
-    assert_eq!(leaves(9, 0), [0; 0]);
-    assert_eq!(leaves(9, 11), [2, 4]);
-    assert_eq!(leaves(9, 1000), [2, 4, 5, 6]);
-}
-
-#[test]
 fn a_timeline_on_the_way_to_another_is_kept_without_its_own_history() {
     let archive = holdings(1).days(1, 2..=5).days(2, 5..=8).days(3, 8..=40);
     let mut archive = archive.backup(1, 3, &[]).history(3, 1, 5);
