@@ -263,6 +263,23 @@ pub async fn read(
     Ok(Some(file))
 }
 
+/// The generations of the archive at `place`, the first one first; none where
+/// there is no archive.
+pub async fn known_generations(place: &Place) -> Result<Vec<GenerationFacts>, ClaimError> {
+    let mut known: Vec<GenerationFacts> = Vec::new();
+    let mut next = Generation::FIRST;
+    while let Some(file) = read(place, next).await? {
+        for facts in file.generations {
+            if known.iter().all(|one| one.generation != facts.generation) {
+                known.push(facts);
+            }
+        }
+        next = Generation(next.0 + 1);
+    }
+    known.sort_by_key(|facts| facts.generation);
+    Ok(known)
+}
+
 /// Checks that the archive lies at the place, so that what is not there is not
 /// in the archive. An empty place is none: its volume is not mounted, or the
 /// configuration names another one. `ours`, where it is known, is the cluster;

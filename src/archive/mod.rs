@@ -4,6 +4,7 @@
 pub mod claim;
 pub mod fetch;
 mod format;
+pub mod histories;
 pub mod identity;
 pub mod inspect;
 pub mod moments;

@@ -1,12 +1,6 @@
-//! Whose archive lies at a place, and, where none does, which others the
-//! bucket has: on a bare machine nobody knows the prefix.
+//! Which archives a bucket has: on a bare machine nobody knows the prefix.
 
 use crate::{
-    archive::{
-        claim::{self, ClaimError},
-        identity::GenerationFacts,
-        place::Place,
-    },
     layout::{Generation, Key, Layout, Prefix},
     store::{Store, StoreError},
 };
@@ -14,23 +8,6 @@ use crate::{
 /// How deep prefixes are looked into, and how often a store is asked.
 const DEEPEST: usize = 4;
 const MOST_REQUESTS: usize = 300;
-
-/// The generations of the archive at `place`, the first one first; none where
-/// there is no archive.
-pub async fn generations(place: &Place) -> Result<Vec<GenerationFacts>, ClaimError> {
-    let mut known: Vec<GenerationFacts> = Vec::new();
-    let mut next = Generation::FIRST;
-    while let Some(file) = claim::read(place, next).await? {
-        for facts in file.generations {
-            if known.iter().all(|one| one.generation != facts.generation) {
-                known.push(facts);
-            }
-        }
-        next = Generation(next.0 + 1);
-    }
-    known.sort_by_key(|facts| facts.generation);
-    Ok(known)
-}
 
 /// The prefixes of the archives in a store, in order: one request for each
 /// directory that is none, whatever is in it.

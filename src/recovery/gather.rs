@@ -11,7 +11,7 @@ use futures_util::{StreamExt, future::join_all, stream};
 use super::plan::{self, Archive, Backup, Holder, Known, Request, Source, Step};
 use crate::{
     archive::{
-        claim,
+        claim, histories,
         identity::GenerationFacts,
         moments::{Told, moments},
         place::Place,
@@ -23,11 +23,7 @@ use crate::{
     },
     codec::Mapped,
     layout::{BackupId, Format},
-    postgres::{
-        Moments, SegmentName, TimelineId, WalFileName,
-        history::{self, Ancestor},
-        record,
-    },
+    postgres::{Moments, SegmentName, TimelineId, history::Ancestor, record},
     store::{StoreError, StoreName},
 };
 use wal::Wal;
@@ -188,27 +184,10 @@ impl Gathered {
 
     /// The ancestors that a history file names, from whoever has it.
     async fn history(&self, timeline: TimelineId) -> Result<Vec<Ancestor>, GatherError> {
-        let name = WalFileName::History(timeline);
-        let mut reasons = Vec::new();
-        if let Some(staging) = &self.staging
-            && let Ok(Some(file)) = staging.file(name)
-        {
-            let text = std::io::read_to_string(file).unwrap_or_default();
-            match history::parse(&text) {
-                Ok(ancestors) if !ancestors.is_empty() => return Ok(ancestors),
-                Ok(_) => reasons.push("staging: it is empty".to_owned()),
-                Err(error) => reasons.push(format!("staging: {error}")),
-            }
-        }
-        for place in &self.places {
-            match wal::history(place, self.archive.generation, name).await {
-                Ok(Some(ancestors)) => return Ok(ancestors),
-                Ok(None) => {}
-                Err(reason) => reasons.push(format!("{}: {reason}", place.name())),
-            }
-        }
-        let reason = reasons.join("; ");
-        Err(GatherError::History { timeline, reason })
+        let (generation, staging) = (self.archive.generation, self.staging.as_ref());
+        let read = histories::read(&self.places, staging, generation, timeline);
+        read.await
+            .map_err(|reason| GatherError::History { timeline, reason })
     }
 
     /// The moments of a segment, from whoever can tell.

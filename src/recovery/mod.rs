@@ -2,7 +2,7 @@
 //! make PostgreSQL replay the WAL up to where recovery is to stop.
 //!
 //! ```text
-//! archives   whose archive it is, or which there are
+//! archives   which archives a bucket has
 //! plan       what a recovery will do, from values to a value
 //! gather     those values, from stores and staging
 //! directory  where it goes: may it, is there room; what an interrupted one left

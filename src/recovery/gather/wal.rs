@@ -5,17 +5,10 @@ use std::collections::BTreeSet;
 use super::super::plan::{Holder, Source};
 use crate::{
     archive::{identity::GenerationFacts, place::Place, plan::SegmentRange},
-    codec::decode,
-    layout::{Format, Generation, Key},
-    postgres::{
-        SegmentName, SegmentSize, TimelineId, WalFileName,
-        history::{self, Ancestor},
-    },
+    layout::Key,
+    postgres::{SegmentName, SegmentSize, TimelineId, WalFileName},
     store::StoreError,
 };
-
-/// More than any history file, in bytes.
-const LARGEST_HISTORY: u64 = 1 << 20;
 
 /// What a source has of the WAL.
 pub(super) struct Wal {
@@ -79,27 +72,6 @@ impl Wal {
             segments: self.runs.clone(),
         }
     }
-}
-
-/// The ancestors that a history file names; `None` where the store does not
-/// have it.
-pub(super) async fn history(
-    place: &Place,
-    generation: Generation,
-    name: WalFileName,
-) -> Result<Option<Vec<Ancestor>>, String> {
-    for format in Format::ALL {
-        let key = place.key(generation, name, format);
-        let stored = place.store.get_range(&key, 0..LARGEST_HISTORY).await;
-        let Some(stored) = stored.map_err(|error| error.to_string())? else {
-            continue;
-        };
-        let mut raw = Vec::new();
-        decode(&stored, LARGEST_HISTORY, &mut raw).map_err(|error| error.to_string())?;
-        let ancestors = history::parse(&String::from_utf8_lossy(&raw));
-        return ancestors.map(Some).map_err(|error| error.to_string());
-    }
-    Ok(None)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use anyhow::{Context, bail};
 
 use super::usage;
 use crate::{
-    archive::{identity::GenerationFacts, place::Place},
+    archive::{claim, identity::GenerationFacts, place::Place},
     backup::Manifest,
     cli,
     config::ConfigError,
@@ -109,7 +109,7 @@ async fn generations(places: &[Place]) -> anyhow::Result<Vec<GenerationFacts>> {
     let mut known: Vec<GenerationFacts> = Vec::new();
     let mut problems = Vec::new();
     for place in places {
-        match archives::generations(place).await {
+        match claim::known_generations(place).await {
             Ok(found) => {
                 for facts in found {
                     if known.iter().all(|one| one.generation != facts.generation) {
