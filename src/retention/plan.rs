@@ -135,7 +135,7 @@ fn decide_data(
     let running = holdings.running.iter().any(|it| is_alive(it, rules.now));
     let young = rules.now.checked_sub(SILENCE).unwrap_or(Timestamp::MIN);
     for data in &holdings.data {
-        let why = if used.contains(&data.id) {
+        let why = if used.contains(&data.id) || (running && data.shared) {
             continue;
         } else if unused.contains(&data.id) {
             Gone::Unused
@@ -262,6 +262,9 @@ impl Needs {
         let mut needed = self.backups.get(&timeline).into_iter().flatten();
         if let Some((_, _, id)) = needed.find(|(first, last, _)| from(*first) && to(*last)) {
             return Ok(Kept::Needed(id.clone()));
+        }
+        if file.waits {
+            return Ok(Kept::Waits);
         }
         if let Some((_, id)) = self.running.as_ref().filter(|(first, _)| from(*first)) {
             return Ok(Kept::Running(id.clone()));

@@ -1,6 +1,9 @@
 //! What a decision is made from: everything an archive holds, as values.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -77,6 +80,9 @@ pub struct Backup {
     pub stopped: Timestamp,
     /// Every object that restoring it reads, whoever wrote it first.
     pub objects: Vec<ObjectId>,
+    /// The stores that have it: numbers that the caller gives them. One that
+    /// was away has not, and keeps what it would need alone.
+    pub stores: BTreeSet<usize>,
 }
 
 /// An object of backup data: a number that the caller gives it.
@@ -90,6 +96,9 @@ pub struct Data {
     pub id: ObjectId,
     /// When it was stored, by the store's clock.
     pub modified: Timestamp,
+    /// Whether it is named by its content, so that any backup that is running
+    /// may have found it there and use it.
+    pub shared: bool,
 }
 
 /// What a running backup says of itself in its marker.
@@ -111,6 +120,9 @@ pub struct Running {
 pub struct WalFile {
     /// Its name.
     pub name: WalFileName,
-    /// When the server last wrote it: no transaction in it ended later.
+    /// When the server last wrote it, or later: no transaction in it ended
+    /// after that.
     pub modified: Timestamp,
+    /// Whether it is staged, and a store still to get it.
+    pub waits: bool,
 }

@@ -13,8 +13,29 @@ use crate::{
 /// By generation and id.
 pub(super) type KeptBackups = BTreeMap<(Generation, String), Kept>;
 
-/// The backups that stay.
+/// The backups that stay: those that all stores together have to keep, and
+/// those that one has to that is all that is left.
 pub(super) fn kept(rules: &Rules, archive: &[Holdings]) -> KeptBackups {
+    let mut kept = kept_of(rules, archive);
+    let backups = || archive.iter().flat_map(|holdings| &holdings.backups);
+    let stores: BTreeSet<usize> = backups().flat_map(|it| it.stores.clone()).collect();
+    for store in stores {
+        if backups().all(|backup| backup.stores.contains(&store)) {
+            continue;
+        }
+        let mut alone = archive.to_vec();
+        for holdings in &mut alone {
+            let backups = &mut holdings.backups;
+            backups.retain(|backup| backup.stores.contains(&store));
+        }
+        for (backup, why) in kept_of(rules, &alone) {
+            kept.entry(backup).or_insert(why);
+        }
+    }
+    kept
+}
+
+fn kept_of(rules: &Rules, archive: &[Holdings]) -> KeptBackups {
     let begin = rules.begin();
     let mut kept = KeptBackups::new();
     let mut keep = |holdings: &Holdings, backup: &Backup, why: Kept| {

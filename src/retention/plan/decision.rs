@@ -125,6 +125,8 @@ pub enum Kept {
     NotAsked,
     /// The backup with this id needs it.
     Needed(String),
+    /// It is staged: a store is still to get it.
+    Waits,
     /// Nobody can say which backups need it.
     NoHistory(TimelineId),
 }
@@ -138,6 +140,7 @@ impl fmt::Display for Kept {
             Kept::Running(id) => write!(f, "backup {id} is running and may need it"),
             Kept::NotAsked => f.write_str("its deletion was not asked for"),
             Kept::Needed(id) => write!(f, "backup {id} needs it"),
+            Kept::Waits => f.write_str("it is staged, and a store is still to get it"),
             Kept::NoHistory(timeline) => write!(
                 f,
                 "the history file of timeline {timeline} is not archived, so it is not known \

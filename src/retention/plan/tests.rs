@@ -52,6 +52,7 @@ impl Holdings {
         self.wal.extend(days.map(|it| WalFile {
             name: SegmentName::numbered(it as u64, TimelineId(timeline), size()).into(),
             modified: day(it),
+            waits: false,
         }));
         self
     }
@@ -66,12 +67,14 @@ impl Holdings {
             stop: Lsn(start + 0x100),
             stopped: day(made),
             objects: objects.iter().copied().map(ObjectId).collect(),
+            stores: BTreeSet::new(),
         });
         for &id in objects {
             if !self.data.iter().any(|data| data.id == ObjectId(id)) {
                 self.data.push(Data {
                     id: ObjectId(id),
                     modified: day(made),
+                    shared: false,
                 });
             }
         }
@@ -146,6 +149,7 @@ fn random(world: &World, rng: &mut Rng) -> Holdings {
         holdings.wal.push(WalFile {
             name: (*name).into(),
             modified,
+            waits: rng.u32(0..10) == 0,
         });
     }
     for backup in &archive.backups {
@@ -158,12 +162,14 @@ fn random(world: &World, rng: &mut Rng) -> Holdings {
             objects: (0..rng.u32(1..6))
                 .map(|_| ObjectId(rng.u32(0..20)))
                 .collect(),
+            stores: (0..3).filter(|_| rng.bool()).collect(),
         });
     }
     for id in 0..24 {
         holdings.data.push(Data {
             id: ObjectId(id),
             modified: at(-2 * DAY),
+            shared: rng.bool(),
         });
     }
     if rng.u32(0..3) == 0 {
@@ -306,6 +312,27 @@ proptest! {
             let first = running.start.unwrap().0 / size().bytes();
             let fenced = before.wal.iter().filter(|file| number(file.name, size()) >= first);
             prop_assert!(fenced.clone().all(|file| after.wal.contains(file)));
+        }
+    }
+    #[test]
+    fn what_a_store_alone_would_keep_stays(seed: u64) {
+        let world = World::random(seed);
+        let mut rng = Rng::with_seed(seed ^ 3);
+        let together = random(&world, &mut rng);
+        let rules = Rules {
+            now: at(world.seconds),
+            window: Duration::from_secs(rng.u64(0..world.seconds as u64 + 2)),
+            min_backups: rng.usize(0..3),
+        };
+        let stays = prune(&rules, std::slice::from_ref(&together));
+        let stays: BTreeSet<_> = kept(&stays).into_iter().map(|(id, _)| id.to_owned()).collect();
+        for store in 0..3 {
+            let mut alone = together.clone();
+            alone.backups.retain(|backup| backup.stores.contains(&store));
+            alone.backups.iter_mut().for_each(|backup| backup.stores.clear());
+            for (id, why) in kept(&prune(&rules, &[alone])) {
+                prop_assert!(stays.contains(id), "{} in store {}: {}", id, store, why);
+            }
         }
     }
 }

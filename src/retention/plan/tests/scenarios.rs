@@ -62,6 +62,7 @@ fn a_timeline_that_was_left_within_the_window_keeps_its_own_beginning() {
             now.wal.push(WalFile {
                 name: SegmentName::numbered(number, TimelineId(2), size()).into(),
                 modified: day(number as i64 + 13),
+                waits: false,
             });
         }
         now
@@ -140,6 +141,7 @@ fn a_running_backup_fences_what_it_may_need() {
         archive.data.push(Data {
             id: ObjectId(9),
             modified: day(5),
+            shared: false,
         });
         archive
     };
@@ -179,6 +181,7 @@ fn a_backup_is_deleted_with_what_nobody_else_refers_to() {
     leftover.data.push(Data {
         id: ObjectId(9),
         modified: day(3),
+        shared: false,
     });
     let ids = ["day9".to_owned()];
     let decision = delete_backups(&rules(20, 10, 2), &leftover, &ids);
@@ -186,6 +189,54 @@ fn a_backup_is_deleted_with_what_nobody_else_refers_to() {
     assert_eq!(kept(&decision), [("day3", Kept::NotAsked)]);
     let fenced = archive.running(None, 20, Some(&["day9"]));
     assert_eq!(told(&delete_backups(&rules(20, 10, 2), &fenced, &ids)), "");
+}
+
+#[test]
+fn what_is_named_by_its_content_waits_for_the_end_of_a_running_backup() {
+    let mut archive = holdings(1)
+        .days(1, 2..=20)
+        .backup(1, 3, &[1, 2])
+        .backup(1, 9, &[3]);
+    archive.data[1].shared = true;
+    let running = archive.clone().running(None, 20, Some(&[]));
+    let today = rules(20, 10, 0);
+    assert_eq!(told(&prune(&today, &[running])), "day3 #1");
+    assert!(told(&prune(&today, &[archive])).starts_with("day3 #1 #2 "));
+}
+
+#[test]
+fn a_store_that_lacks_a_backup_keeps_what_it_needs_alone() {
+    let archive = |both: bool| {
+        let mut archive = holdings(1)
+            .days(1, 2..=20)
+            .backup(1, 3, &[1])
+            .backup(1, 6, &[2])
+            .backup(1, 9, &[3]);
+        for backup in &mut archive.backups {
+            backup.stores = BTreeSet::from([0, 1]);
+        }
+        if !both {
+            archive.backups[2].stores.remove(&1);
+        }
+        archive
+    };
+    let today = rules(20, 10, 0);
+    assert_eq!(
+        told(&prune(&today, &[archive(true)])),
+        "day3 day6 #1 #2 1:2 1:3 1:4 1:5 1:6 1:7 1:8"
+    );
+    let decision = prune(&today, &[archive(false)]);
+    assert_eq!(told(&decision), "day3 #1 1:2 1:3 1:4 1:5");
+    assert_eq!(kept(&decision)[0], ("day6", Kept::Base(TimelineId(1))));
+}
+
+#[test]
+fn what_is_staged_for_a_store_stays() {
+    let mut archive = holdings(1).days(1, 2..=20).backup(1, 9, &[]);
+    archive.wal[1].waits = true;
+    let decision = prune(&rules(20, 10, 0), &[archive]);
+    assert_eq!(told(&decision), "1:2 1:4 1:5 1:6 1:7 1:8");
+    assert_eq!(decision.wal[0].why, Kept::Waits);
 }
 
 #[test]
