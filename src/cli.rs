@@ -60,6 +60,8 @@ pub enum Verb {
     Backup(Backup),
     /// Plan a recovery, show the plan, and restore a data directory
     Restore(Restore),
+    /// Delete what no moment of the window needs, in every store
+    Prune(Prune),
     /// Say how far behind each store is, and what needs a person
     Status,
     /// Rebuild or print the catalog
@@ -171,6 +173,31 @@ pub enum Backup {
         /// Its name, as `backup list` prints it
         id: String,
     },
+    /// Delete base backups, and the data that no other one refers to
+    Delete {
+        /// Their names, as `backup list` prints them
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<BackupId>,
+        #[command(flatten)]
+        consent: Consent,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Prune {
+    #[command(flatten)]
+    pub consent: Consent,
+}
+
+/// Whether somebody has agreed to a deletion.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Consent {
+    /// Show what would be deleted, and stop
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
+    /// Delete without asking: for scripts and timers
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]

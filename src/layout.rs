@@ -106,7 +106,7 @@ impl Format {
 }
 
 /// What a key stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Key {
     /// The archive's identity.
     Cluster(Generation),

@@ -65,24 +65,50 @@ pub struct Listed {
     pub complete: bool,
 }
 
-/// The backups of a generation in a store, oldest first: one or two requests
-/// for each, however many objects it has.
+/// The backups of a generation in a store, oldest first: two requests for each
+/// at the most, however many objects it has.
 pub async fn list(place: &Place, generation: Generation) -> Result<Vec<Listed>, BackupError> {
-    let prefix = place.layout.backup_prefix(generation);
-    let (mut listed, mut after) = (Vec::new(), prefix.clone());
-    while let Some(first) = place.store.list(&prefix, Some(&after)).first().await? {
-        // Names begin with digits, which come before "index/".
-        let name = first.key[prefix.len()..].split('/').next();
-        let Some(id) = name.and_then(|name| name.parse().ok()) else {
-            break;
-        };
+    let mut listed = Vec::new();
+    for id in ids(place, generation).await? {
         let key = place.layout.key(Key::Manifest(generation, id));
         let complete = place.store.head(&key).await?.is_some();
         listed.push(Listed { id, complete });
-        // Behind every key of this backup: '0' follows '/'.
-        after = format!("{prefix}{id}0");
     }
     Ok(listed)
+}
+
+/// The names of whatever backups a generation has anything of in a store,
+/// oldest first: a request for each large one, and for many small ones, such as
+/// are left when only a few of their packs are still needed.
+pub async fn ids(place: &Place, generation: Generation) -> Result<Vec<BackupId>, StoreError> {
+    let prefix = place.layout.backup_prefix(generation);
+    // Names of backups begin with digits, which come before it.
+    let end = place.layout.index_prefix(generation);
+    let (mut ids, mut after) = (Vec::new(), prefix.clone());
+    loop {
+        let page = place.store.list(&prefix, Some(&after)).next_page().await?;
+        let Some(last) = page.last() else {
+            return Ok(ids);
+        };
+        after.clone_from(&last.key);
+        for info in page {
+            if info.key >= end {
+                return Ok(ids);
+            }
+            // What somebody else has put there hides nothing.
+            let name = info.key[prefix.len()..].split('/').next();
+            let Some(id) = name.and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            if ids.last() != Some(&id) {
+                ids.push(id);
+            }
+        }
+        if let Some(id) = ids.last() {
+            // Behind every key of it: '0' follows '/'.
+            after = after.max(format!("{prefix}{id}0"));
+        }
+    }
 }
 
 /// Reads the manifest of a backup.
@@ -116,6 +142,20 @@ pub async fn index(
         ));
     }
     Ok(bytes)
+}
+
+/// Reads a page: lines of a backup.
+pub async fn page(
+    place: &Place,
+    generation: Generation,
+    digest: Sha256,
+) -> Result<Vec<Entry>, BackupError> {
+    let page = index(place, generation, digest).await?;
+    let entries: Result<Vec<Entry>, _> = parse_page(&page).collect();
+    entries.map_err(|error| {
+        let key = Key::Index(generation, digest);
+        damaged(place, &place.layout.key(key), &error)
+    })
 }
 
 /// Reads a stretch, wherever it is written down.
@@ -190,12 +230,7 @@ impl Lines {
             let Some(digest) = self.pages.next() else {
                 return Ok(None);
             };
-            let page = index(&self.place, self.generation, digest).await?;
-            let entries: Result<Vec<Entry>, _> = parse_page(&page).collect();
-            let entries = entries.map_err(|error| {
-                let key = Key::Index(self.generation, digest);
-                damaged(&self.place, &self.place.layout.key(key), &error)
-            })?;
+            let entries = page(&self.place, self.generation, digest).await?;
             self.page = entries.into_iter();
         }
     }
@@ -280,7 +315,7 @@ fn pack_keys(
 }
 
 /// Calls `found` for every object below `prefix`.
-async fn each(
+pub async fn each(
     place: &Place,
     prefix: &str,
     mut found: impl FnMut(ObjectInfo),

@@ -2,7 +2,11 @@
 
 mod wal;
 
-use std::{collections::BTreeMap, io::Write, thread::available_parallelism};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write,
+    thread::available_parallelism,
+};
 
 use anyhow::{Context, bail};
 use bytesize::ByteSize;
@@ -161,9 +165,18 @@ fn print_taken(taken: &Taken) -> anyhow::Result<()> {
 /// Every backup, and which stores have it.
 struct Listing {
     backups: BTreeMap<BackupId, (Manifest, Vec<String>)>,
-    /// Backups without a manifest: being made, or killed.
+    /// Backups without a manifest: being made, killed, or deleted.
     unfinished: BTreeMap<BackupId, Vec<String>>,
     problems: Vec<String>,
+}
+
+impl Listing {
+    /// The backups whose packs a backup refers to.
+    fn used(&self) -> BTreeSet<BackupId> {
+        let manifests = self.backups.values();
+        let packs = manifests.flat_map(|(manifest, _)| &manifest.packs);
+        packs.map(|set| set.backup).collect()
+    }
 }
 
 async fn read_all(places: &[Place], staging: &Staging) -> Listing {
@@ -234,7 +247,12 @@ pub(super) fn run_list(host: &Host) -> anyhow::Result<u8> {
             stores.join(", ")
         )?;
     }
+    let used = listing.used();
     for (id, stores) in &listing.unfinished {
+        // Deleted, but for what others refer to.
+        if used.contains(id) {
+            continue;
+        }
         let stores = stores.join(", ");
         tracing::warn!("{id} in {stores} has no manifest: it is being made, or was killed");
     }

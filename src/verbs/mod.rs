@@ -8,6 +8,7 @@ mod command;
 #[cfg(feature = "demo")]
 mod demo;
 mod init;
+mod prune;
 mod restore;
 mod setup;
 mod ship;
@@ -45,6 +46,10 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Verb::Backup(Backup::Create { full }) => backup::run_create(&Host::load(global)?, full),
         Verb::Backup(Backup::List) => backup::run_list(&Host::load(global)?),
         Verb::Backup(Backup::Show { id }) => backup::run_show(&Host::load(global)?, &id),
+        Verb::Backup(Backup::Delete { ids, consent }) => {
+            prune::run_delete(&Host::load(global)?, &ids, consent)
+        }
+        Verb::Prune(arguments) => prune::run(&Host::load(global)?, arguments.consent),
         Verb::Restore(restore) => restore::run(global, &restore),
         Verb::Status => status::run(&Host::load(global)?),
         Verb::Catalog(Catalog::Rebuild { store }) => {

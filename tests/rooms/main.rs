@@ -47,12 +47,14 @@ const SAME_FLOOR: [usize; 2] = [1, 3];
 /// against each other what `archive` has put into the stores, and reads it the
 /// same way. A base backup goes to the archive's places, as its WAL does. A
 /// recovery reads base backups, and says to `archive` what it will need of the
-/// WAL.
-const NEIGHBOURS: [(&str, &str); 4] = [
+/// WAL. Retention reads both, and takes away from both.
+const NEIGHBOURS: [(&str, &str); 6] = [
     ("audit", "archive"),
     ("backup", "archive"),
     ("recovery", "archive"),
     ("recovery", "backup"),
+    ("retention", "archive"),
+    ("retention", "backup"),
 ];
 
 /// What the floors would allow and the design does not.
@@ -270,8 +272,8 @@ fn an_import_that_points_up_is_seen_in_every_form() {
         ["store/mod.rs: 'store' must not know 'catalog'"]
     );
     assert_eq!(
-        said("retention/plan.rs", "use crate::archive::push;"),
-        ["retention/plan.rs: 'retention' must not know 'archive'"]
+        said("recovery/plan.rs", "use crate::retention::plan;"),
+        ["recovery/plan.rs: 'recovery' must not know 'retention'"]
     );
 }
 
