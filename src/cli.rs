@@ -166,6 +166,11 @@ pub enum Backup {
         #[arg(long)]
         full: bool,
     },
+    /// Take over what pg_basebackup has taken, as a backup like any other
+    Import {
+        /// The directory that it wrote to: plain, or with base.tar[.gz]
+        path: PathBuf,
+    },
     /// List the base backups, oldest first
     List,
     /// Show what a base backup is

@@ -10,6 +10,7 @@
 )]
 
 pub mod scattered;
+mod scratch;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,8 @@ use std::{
 };
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+
+pub use scratch::Scratch;
 
 /// How much is read, looked at and written at a time by [`copy_sparse`]: it
 /// stays in a core's L2 cache, and a hole is never shorter.

@@ -49,8 +49,8 @@ pub struct Manifest {
     /// Where the cluster is consistent.
     pub stop_lsn: Lsn,
     /// `pg_snapshot_xmax` after the stop call, with epoch: every transaction
-    /// from it on had not begun.
-    pub stop_xmax: u64,
+    /// from it on had not begun. None of an imported backup: nobody asked then.
+    pub stop_xmax: Option<u64>,
     /// The backup whose blocks were used again; none where every one was read
     /// and stored anew.
     pub based_on: Option<BackupId>,

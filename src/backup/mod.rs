@@ -8,12 +8,14 @@
 //! send     packs and index objects to every store at once
 //! base     the backup before, as far as its blocks are used again
 //! data     all of the files, by several threads
-//! take     all of it, between the server's start and stop
+//! take     all of it, between start and stop
+//! import   what pg_basebackup has taken, as such a backup
 //! ```
 
 pub mod base;
 mod beside;
 pub mod data;
+pub mod import;
 mod lines;
 pub mod listing;
 pub mod manifest;

@@ -1,7 +1,11 @@
-//! Takes a base backup of a running cluster: the server's start call, the
-//! data, its stop call, and last the manifest, in every store at once.
+//! Takes a base backup: its start, the data, its stop, and last the manifest,
+//! in every store at once.
 
-use std::{path::PathBuf, thread, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context, anyhow, bail};
 use jiff::Timestamp;
@@ -11,8 +15,9 @@ use super::{
     base::{self, Lines},
     beside::{configuration, read_control},
     data::{Data, Reading},
+    import::BaseBackup,
     lines::{object, pack_sets},
-    manifest::{self, Manifest, Tablespace},
+    manifest::{self, ConfigurationFile, Manifest, Tablespace},
     packs::Packs,
     running::{self, Heart, Running},
     send::{Failure, Senders, Upload},
@@ -24,7 +29,7 @@ use crate::{
     postgres::{
         checksum::PAGE,
         label::{BackupLabel, parse_tablespace_map},
-        session::{Session, StoppedBackup},
+        session::{Session, SessionError, StartedBackup, StoppedBackup},
     },
     store::StoreName,
 };
@@ -60,6 +65,39 @@ pub struct Taking {
     pub runtime: Handle,
 }
 
+/// What begins and ends a backup.
+pub enum Origin<'a> {
+    /// A running server, in this session.
+    Server(&'a mut Session),
+    /// It has begun and ended: `pg_basebackup` took it.
+    Taken(&'a BaseBackup),
+}
+
+impl Origin<'_> {
+    fn start(&mut self, id: BackupId) -> Result<StartedBackup, SessionError> {
+        match self {
+            Origin::Server(session) => session.start_backup(&format!("walkeep {id}")),
+            Origin::Taken(backup) => Ok(backup.started()),
+        }
+    }
+
+    fn stop(&mut self) -> Result<StoppedBackup, SessionError> {
+        match self {
+            Origin::Server(session) => session.stop_backup(),
+            Origin::Taken(backup) => Ok(backup.stopped()),
+        }
+    }
+
+    /// What lives outside of `data`, the data directory.
+    fn configuration(&mut self, data: &Path) -> anyhow::Result<Vec<ConfigurationFile>> {
+        match self {
+            Origin::Server(session) => configuration(session, data),
+            // Nobody has copied it.
+            Origin::Taken(_) => Ok(Vec::new()),
+        }
+    }
+}
+
 /// A backup that was taken.
 #[derive(Debug)]
 pub struct Taken {
@@ -71,9 +109,8 @@ pub struct Taken {
     pub failures: Vec<(StoreName, String)>,
 }
 
-/// Takes a backup of the server that `session` is with. From a thread that is
-/// none of the runtime's.
-pub fn take(taking: &Taking, session: &mut Session) -> anyhow::Result<Taken> {
+/// Takes a backup of `origin`. From a thread that is none of the runtime's.
+pub fn take(taking: &Taking, origin: Origin<'_>) -> anyhow::Result<Taken> {
     let pace = Pace::new(taking.rate_limit);
     let senders = Senders::new(taking.places.clone(), pace);
     let runtime = &taking.runtime;
@@ -87,7 +124,7 @@ pub fn take(taking: &Taking, session: &mut Session) -> anyhow::Result<Taken> {
     let marker = Running::here(now, before.as_ref().map(|(_, manifest)| manifest.id));
     runtime.block_on(announce(taking, &senders, id, &marker))?;
     let heart = Heart::start(runtime, senders.alive(), (taking.generation, id), marker);
-    let taken = take_announced(taking, session, &senders, id, before);
+    let taken = take_announced(taking, origin, &senders, id, before);
     drop(heart);
     // With its manifest the backup is there; without, what was stored of it
     // waits for `prune`, which need not wait for the marker to become stale.
@@ -104,12 +141,12 @@ pub fn take(taking: &Taking, session: &mut Session) -> anyhow::Result<Taken> {
 
 fn take_announced(
     taking: &Taking,
-    session: &mut Session,
+    mut origin: Origin<'_>,
     senders: &Senders,
     id: BackupId,
     before: Option<(Place, Manifest)>,
 ) -> anyhow::Result<Taken> {
-    let begun = session.start_backup(&format!("walkeep {id}"))?;
+    let begun = origin.start(id)?;
     let check_from =
         (begun.data_checksums && begun.block_size as usize == PAGE).then_some(begun.start_lsn);
 
@@ -146,7 +183,7 @@ fn take_announced(
     let (data, control) = read.map_err(|error| explain(error, senders))?;
     delivered.context("send the backup")?;
 
-    let stopped = session.stop_backup()?;
+    let stopped = origin.stop()?;
     let label = BackupLabel::parse(&stopped.label)?;
     let formats = before.as_ref().map(|(_, manifest)| manifest.formats());
     let format_of = |backup| {
@@ -173,7 +210,7 @@ fn take_announced(
         tablespaces: tablespaces(&stopped)?,
         tablespace_map: Some(stopped.tablespace_map).filter(|map| !map.is_empty()),
         backup_label: stopped.label,
-        configuration: configuration(session, &taking.data)?,
+        configuration: origin.configuration(&taking.data)?,
         control,
         packs: pack_sets(&data.packs, format_of),
         pages: data.pages.clone(),

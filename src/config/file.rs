@@ -19,6 +19,7 @@ pub(super) struct File {
     pub ship: Ship,
     pub fetch: Fetch,
     pub retention: Retention,
+    pub drill: Drill,
     pub store: Vec<Store>,
 }
 
@@ -158,6 +159,12 @@ impl Default for Retention {
             local_window: Duration::ZERO,
         }
     }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Drill {
+    pub scratch: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -28,6 +28,8 @@ const DIRECTORY: &str = "/etc/walkeep";
 const CATALOG: &str = "/var/lib/walkeep/catalog.redb";
 /// Where it keeps what was fetched ahead.
 const SPOOL: &str = "/var/lib/walkeep/spool";
+/// Where it makes clusters and files that are needed for a while.
+const SCRATCH: &str = "/var/lib/walkeep/drill";
 
 /// A checked configuration.
 #[derive(Debug)]
@@ -48,6 +50,8 @@ pub struct Config {
     pub fetch: FetchSettings,
     /// What stays of it, and for how long.
     pub retention: RetentionSettings,
+    /// Where clusters and files are made that are needed for a while.
+    pub scratch: PathBuf,
     /// Where they are kept; at least one.
     pub stores: Vec<StoreSettings>,
 }
@@ -290,6 +294,11 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
             min_backups: file.retention.min_backups,
             local_window: file.retention.local_window,
         },
+        scratch: file
+            .drill
+            .scratch
+            .or_else(|| beside("drill"))
+            .unwrap_or_else(|| SCRATCH.into()),
         stores,
     })
 }

@@ -30,6 +30,15 @@ pub struct Limits {
     pub locks_per_transaction: u32,
 }
 
+/// How the cluster's files are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// `blcksz`: bytes in a page.
+    pub block_size: u32,
+    /// `data_checksum_version`: whether pages have checksums.
+    pub data_checksums: bool,
+}
+
 /// The bytes are no `pg_control` that this machine could have written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("pg_control is damaged, or of a machine with another byte order")]
@@ -68,6 +77,24 @@ impl Control {
             wal_senders: number(2)?,
             prepared_transactions: number(3)?,
             locks_per_transaction: number(4)?,
+        })
+    }
+
+    /// How files are laid out; none of a major version that is not known to say
+    /// it in this place.
+    pub fn shape(&self, bytes: &[u8]) -> Option<Shape> {
+        /// In 13 to 18.
+        const BLOCK_SIZE: usize = 216;
+        const CHECKSUMS: usize = 252;
+        matches!(self.version, 1300 | 1700 | 1800).then_some(())?;
+        let number = |at: usize| {
+            let bytes = bytes.get(at..)?.first_chunk()?;
+            Some(u32::from_le_bytes(*bytes))
+        };
+        Some(Shape {
+            // `--with-blocksize`, configure.ac.
+            block_size: number(BLOCK_SIZE).filter(|size| (1 << 10..=1 << 15).contains(size))?,
+            data_checksums: number(CHECKSUMS)? != 0,
         })
     }
 

@@ -13,6 +13,9 @@ pub struct BackupLabel {
     pub timeline: TimelineId,
     /// Whether the server was a standby.
     pub from_standby: bool,
+    /// Whether most files are parts only, to be completed by another backup's
+    /// (17 and later).
+    pub incremental: bool,
 }
 
 /// A line is missing, or makes no sense.
@@ -42,6 +45,7 @@ impl BackupLabel {
             start_lsn: start.parse().map_err(|_| InvalidLabel::Label(START))?,
             timeline: TimelineId(timeline.map_err(|_| InvalidLabel::Label(TIMELINE))?),
             from_standby: find("BACKUP FROM")? == "standby",
+            incremental: find("INCREMENTAL FROM LSN").is_ok(),
         })
     }
 }
@@ -105,8 +109,11 @@ mod tests {
             start_lsn: Lsn(0x4_2400_0028),
             timeline: TimelineId(2),
             from_standby: true,
+            incremental: false,
         };
         assert_eq!(BackupLabel::parse(LABEL), Ok(label));
+        let part = format!("{LABEL}INCREMENTAL FROM LSN: 4/20000028\n");
+        assert!(BackupLabel::parse(&part).is_ok_and(|label| label.incremental));
         let cut = LABEL.replace("START TIMELINE: 2", "");
         assert_eq!(
             BackupLabel::parse(&cut),

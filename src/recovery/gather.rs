@@ -246,7 +246,7 @@ fn backup(manifest: &Manifest, holders: Vec<Source>) -> Backup {
         stop: manifest.stop_lsn,
         started: manifest.started,
         stopped: manifest.stopped,
-        xmax: Some(manifest.stop_xmax),
+        xmax: manifest.stop_xmax,
         raw_bytes: manifest.totals.raw_bytes,
         stored_bytes: manifest.totals.stored_bytes,
         holders,

@@ -1,10 +1,13 @@
-//! `walkeep backup create`, `list` and `show`.
+//! `walkeep backup create`, `import`, `list` and `show`.
 
+mod import;
 mod wal;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write,
+    num::NonZero,
+    path::PathBuf,
     thread::available_parallelism,
 };
 
@@ -20,7 +23,7 @@ use crate::{
     archive::{place::Place, staging::Staging},
     backup::{
         Manifest, base,
-        take::{Taken, Taking, take},
+        take::{Origin, Taken, Taking, take},
     },
     codec::Encoder,
     layout::{BackupId, Format},
@@ -28,10 +31,12 @@ use crate::{
     store::RetryPolicy,
 };
 
+pub(super) use import::run_import;
+
 /// More threads than these need more memory than a backup may take.
 const MOST_THREADS: usize = 6;
 
-/// What `backup create` answers.
+/// What `backup create` and `backup import` answer.
 #[derive(Serialize)]
 struct Created<'a> {
     #[serde(flatten)]
@@ -54,34 +59,70 @@ pub(super) fn run_create(host: &Host, full: bool) -> anyhow::Result<u8> {
     let staging = host.staging()?;
     let mut session = Session::connect(&host.config.cluster.connection)?;
     let server = session.identity()?;
-    check_server(host, &staging, &server)?;
+    check_server(&staging, &server)?;
     let data = host.config.cluster.data_directory.clone();
     let data = data.or(server.data_directory).context(
         "the data directory is not known: name it in cluster.data_directory, or let the session \
          see it (role pg_read_all_settings)",
     )?;
+    let taken = store(
+        host,
+        &staging,
+        Source {
+            major: server.major,
+            data,
+            full,
+        },
+        Origin::Server(&mut session),
+    )?;
+    finish(host, &taken)
+}
+
+/// What is read.
+struct Source {
+    major: u32,
+    data: PathBuf,
+    full: bool,
+}
+
+fn threads() -> usize {
+    available_parallelism()
+        .map_or(2, NonZero::get)
+        .min(MOST_THREADS)
+}
+
+/// Takes the backup into every store.
+fn store(
+    host: &Host,
+    staging: &Staging,
+    source: Source,
+    origin: Origin<'_>,
+) -> anyhow::Result<Taken> {
     let runtime = runtime()?;
-    let marker = staging.marker();
-    let (compression, threads) = (&host.config.compression, available_parallelism()?.get());
+    let compression = &host.config.compression;
     let taking = Taking {
         cluster: host.config.cluster.name.clone(),
-        generation: marker.generation,
+        generation: staging.marker().generation,
         owner: staging.owner(),
-        major: server.major,
-        data,
+        major: source.major,
+        data: source.data,
         places: runtime.block_on(async { host.places(RetryPolicy::default()) })?,
         encoder: Encoder::new(compression.encoder, compression.level)?,
         format: Format::Gzip,
         rate_limit: host.config.ship.rate_limit,
-        threads: threads.min(MOST_THREADS),
-        full,
+        threads: threads(),
+        full: source.full,
         runtime: runtime.handle().clone(),
     };
-    let taken = take(&taking, &mut session)?;
-    drop(runtime);
+    take(&taking, origin)
+}
+
+/// Says what was taken, waits for the WAL that it needs, and says how that
+/// went.
+fn finish(host: &Host, taken: &Taken) -> anyhow::Result<u8> {
     // Said before the wait: the data are safe.
     if !host.json {
-        print_taken(&taken)?;
+        print_taken(taken)?;
     }
     let usable = wal::wait(host, &taken.manifest)?;
     if host.json {
@@ -105,7 +146,7 @@ pub(super) fn run_create(host: &Host, full: bool) -> anyhow::Result<u8> {
 }
 
 /// The server must run the cluster that the archive is bound to.
-fn check_server(host: &Host, staging: &Staging, server: &ServerIdentity) -> anyhow::Result<()> {
+fn check_server(staging: &Staging, server: &ServerIdentity) -> anyhow::Result<()> {
     let bound = staging.marker().system_identifier;
     if server.system_id != bound {
         bail!(
@@ -115,9 +156,6 @@ fn check_server(host: &Host, staging: &Staging, server: &ServerIdentity) -> anyh
             server.system_id,
             staging.root().display()
         );
-    }
-    if host.config.stores.is_empty() {
-        bail!("no store is configured: add a [[store]]");
     }
     Ok(())
 }

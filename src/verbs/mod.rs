@@ -44,6 +44,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Verb::Wal(Wal::List(list)) => wal_list::run(&Host::load(global)?, &list),
         Verb::Ship => ship::run(&Host::load(global)?),
         Verb::Backup(Backup::Create { full }) => backup::run_create(&Host::load(global)?, full),
+        Verb::Backup(Backup::Import { path }) => backup::run_import(&Host::load(global)?, &path),
         Verb::Backup(Backup::List) => backup::run_list(&Host::load(global)?),
         Verb::Backup(Backup::Show { id }) => backup::run_show(&Host::load(global)?, &id),
         Verb::Backup(Backup::Delete { ids, consent }) => {

@@ -8,6 +8,7 @@
 
 mod delta;
 mod elsewhere;
+mod imported;
 mod load;
 mod promotion;
 mod refused;

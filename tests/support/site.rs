@@ -84,12 +84,13 @@ impl Site {
         format!(
             "[cluster]\nname = \"main\"\ndata_directory = \"{}\"\nbin_directory = \"{}\"\n\
              connection = \"{}\"\n\n[staging]\npath = \"{}\"\n\n[catalog]\npath = \"{}\"\n\n\
-             [fetch]\nspool = \"{}\"\n\n",
+             [drill]\nscratch = \"{}\"\n\n[fetch]\nspool = \"{}\"\n\n",
             cluster.data().display(),
             cluster.server().bin.display(),
             cluster.connection(),
             self.staging().display(),
             self.path("catalog/catalog.redb").display(),
+            self.path("scratch").display(),
             self.path("spool").display(),
         )
     }

@@ -73,6 +73,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.staging.acknowledge, Acknowledge::Staged);
     assert_eq!(config.catalog, Path::new("/var/lib/walkeep/catalog.redb"));
     assert_eq!(config.fetch.spool, Path::new("/var/lib/walkeep/spool"));
+    assert_eq!(config.scratch, Path::new("/var/lib/walkeep/drill"));
     assert_eq!(config.fetch.timeout, Duration::from_secs(300));
     assert_eq!(config.retention.window, Duration::from_secs(30 * 86_400));
     assert_eq!(config.retention.min_backups, 2);

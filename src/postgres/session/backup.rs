@@ -28,8 +28,8 @@ pub struct StoppedBackup {
     pub stop_lsn: Lsn,
     /// The server's time right after the call.
     pub time: Timestamp,
-    /// `pg_snapshot_xmax` after the call.
-    pub xmax: u64,
+    /// `pg_snapshot_xmax` after the call; none where nobody asked then.
+    pub xmax: Option<u64>,
     /// The text of `backup_label`.
     pub label: String,
     /// The text of `tablespace_map`; empty without tablespaces.
@@ -83,7 +83,7 @@ impl Session {
         Ok(StoppedBackup {
             stop_lsn: parse(&lsn, ACTION)?,
             time: self.time()?,
-            xmax: parse(&xmax, ACTION)?,
+            xmax: Some(parse(&xmax, ACTION)?),
             label: row.get(1),
             tablespace_map: row.get(2),
         })

@@ -1,6 +1,7 @@
 //! The WAL that a backup needs: it can be restored only once that is stored.
 
 use std::{
+    ops::Range,
     thread,
     time::{Duration, Instant},
 };
@@ -11,8 +12,8 @@ use crate::{
         ship::{Goal, ship},
     },
     backup::Manifest,
-    layout::Format,
-    postgres::{Lsn, SegmentName, WalFileName},
+    layout::{Format, Generation},
+    postgres::{Lsn, SegmentName, SegmentSize, TimelineId, WalFileName},
     store::{RetryPolicy, StoreError},
     verbs::{Host, block_on, setup::PROMPT},
 };
@@ -37,7 +38,11 @@ pub(super) fn wait(host: &Host, manifest: &Manifest) -> anyhow::Result<bool> {
         }
         let missing = block_on(async {
             let places = host.places(PROMPT)?;
-            Ok(missing(&places, manifest).await?)
+            Ok(Needed::of(manifest)
+                .missing(&places)
+                .await?
+                .into_iter()
+                .next())
         });
         let reason = match missing {
             Ok(None) => return Ok(true),
@@ -65,31 +70,49 @@ pub(super) fn wait(host: &Host, manifest: &Manifest) -> anyhow::Result<bool> {
     }
 }
 
-/// The first segment that the backup needs and no store has.
-async fn missing(places: &[Place], manifest: &Manifest) -> Result<Option<SegmentName>, StoreError> {
-    let size = manifest.segment_size;
-    let at = |lsn| SegmentName::containing(lsn, manifest.timeline, size);
-    // The byte before the stop is the last one needed (XLByteToPrevSeg).
-    let last = at(Lsn(manifest.stop_lsn.0.saturating_sub(1)));
-    let mut next = Some(at(manifest.start_lsn));
-    while let Some(segment) = next.filter(|segment| *segment <= last) {
-        if !is_stored(places, manifest, segment).await? {
-            return Ok(Some(segment));
-        }
-        next = segment.next(size);
-    }
-    Ok(None)
+/// The WAL that a backup needs.
+pub(super) struct Needed {
+    pub(super) generation: Generation,
+    pub(super) timeline: TimelineId,
+    pub(super) size: SegmentSize,
+    /// From where to where.
+    pub(super) wal: Range<Lsn>,
 }
 
-async fn is_stored(
+impl Needed {
+    fn of(manifest: &Manifest) -> Self {
+        Needed {
+            generation: manifest.generation,
+            timeline: manifest.timeline,
+            size: manifest.segment_size,
+            wal: manifest.start_lsn..manifest.stop_lsn,
+        }
+    }
+
+    /// The segments that no store has.
+    pub(super) async fn missing(&self, places: &[Place]) -> Result<Vec<SegmentName>, StoreError> {
+        let mut missing = Vec::new();
+        for number in self.size.numbers(&self.wal) {
+            let segment = SegmentName::numbered(number, self.timeline, self.size);
+            let name = WalFileName::Segment(segment);
+            if !is_stored(places, self.generation, name).await? {
+                missing.push(segment);
+            }
+        }
+        Ok(missing)
+    }
+}
+
+/// Whether any store has the file.
+pub(super) async fn is_stored(
     places: &[Place],
-    manifest: &Manifest,
-    segment: SegmentName,
+    generation: Generation,
+    name: WalFileName,
 ) -> Result<bool, StoreError> {
     let mut unanswered = None;
     for place in places {
         for format in Format::ALL {
-            let key = place.key(manifest.generation, WalFileName::Segment(segment), format);
+            let key = place.key(generation, name, format);
             match place.store.head(&key).await {
                 Ok(Some(_)) => return Ok(true),
                 Ok(None) => {}

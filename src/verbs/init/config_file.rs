@@ -87,6 +87,7 @@ fn write(path: &Path, cluster: Option<&str>, from_env: bool) -> anyhow::Result<O
             // Where they are with the environment alone: config's own rule.
             facts.catalog = facts.staging.join("catalog.redb");
             facts.spool = facts.staging.join("spool");
+            facts.scratch = facts.staging.join("drill");
         }
     }
     let data = facts.data_directory.as_deref();
@@ -154,6 +155,7 @@ fn facts(cluster: Option<&str>, data: Option<&Path>) -> Facts {
         staging: home.join("staging"),
         catalog: home.join("catalog.redb"),
         spool: home.join("spool"),
+        scratch: home.join("drill"),
         ship_concurrency: None,
         fetch_prefetch: None,
         stores: Vec::new(),
@@ -200,7 +202,10 @@ fn the_server(data: Option<&Path>) -> Option<Running> {
 /// Those that are there stay as they are.
 pub(super) fn prepare(config: &Config, user: &nix::unistd::User) -> anyhow::Result<()> {
     let (uid, gid) = (Some(user.uid.as_raw()), Some(user.gid.as_raw()));
-    for directory in directories(config) {
+    // Scratch clusters are for later; a user who may not make their directory
+    // is told when it is needed.
+    let scratch = config.scratch.clone();
+    for directory in directories(config).into_iter().chain([scratch]) {
         let missing = directory.ancestors().take_while(|path| !path.exists());
         let missing: Vec<PathBuf> = missing.map(Path::to_owned).collect();
         let made = || -> std::io::Result<()> {

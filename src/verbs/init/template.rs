@@ -14,6 +14,7 @@ pub(super) struct Facts {
     pub(super) staging: PathBuf,
     pub(super) catalog: PathBuf,
     pub(super) spool: PathBuf,
+    pub(super) scratch: PathBuf,
     pub(super) ship_concurrency: Option<usize>,
     pub(super) fetch_prefetch: Option<usize>,
     pub(super) stores: Vec<StoreFacts>,
@@ -147,6 +148,8 @@ pub(super) fn render(facts: &Facts) -> String {
     line(&mut text, prefetch.is_some(), "prefetch", &value);
     text.push_str("# How long a store that cannot be reached is asked again.\n");
     line(&mut text, false, "timeout", "\"5m\"");
+    text.push_str("\n[drill]\n# Where clusters and files are made that are needed for a while.\n");
+    line(&mut text, true, "scratch", &display(&facts.scratch));
 
     text.push_str(RETENTION);
     text.push_str(STORES);
