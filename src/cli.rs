@@ -1,6 +1,6 @@
 //! The command line, as clap reads it. No logic: `main` runs what this says.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -62,6 +62,8 @@ pub enum Verb {
     Restore(Restore),
     /// Delete what no moment of the window needs, in every store
     Prune(Prune),
+    /// Restore into a scratch cluster, run a command on it, and remove it
+    Extract(Extract),
     /// Say how far behind each store is, and what needs a person
     Status,
     /// Rebuild or print the catalog
@@ -205,12 +207,10 @@ pub struct Consent {
     pub yes: bool,
 }
 
+/// Where a recovery stops, and by which way it gets there.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("target"))]
-pub struct Restore {
-    /// The data directory to make: absent or empty, but for --delta
-    #[arg(value_name = "DIR")]
-    pub directory: PathBuf,
+pub struct Target {
     /// Stop at this time: 2026-11-20T14:30:00Z, "10 minutes ago"
     #[arg(long, value_name = "TIME", group = "target")]
     pub to_time: Option<String>,
@@ -232,6 +232,21 @@ pub struct Restore {
     /// Follow this timeline: a number, latest or current
     #[arg(long, value_name = "N")]
     pub timeline: Option<String>,
+    /// Begin with this backup
+    #[arg(long, value_name = "ID")]
+    pub backup: Option<BackupId>,
+    /// Ask this store alone
+    #[arg(long, value_name = "NAME")]
+    pub store: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// The data directory to make: absent or empty, but for --delta
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    #[command(flatten)]
+    pub target: Target,
     /// What the server does at the target [default: promote; on a terminal with
     /// a target: pause]
     #[arg(long, value_enum, conflicts_with = "standby")]
@@ -239,12 +254,6 @@ pub struct Restore {
     /// Make a standby, which goes on asking for WAL
     #[arg(long, conflicts_with = "target")]
     pub standby: bool,
-    /// Begin with this backup
-    #[arg(long, value_name = "ID")]
-    pub backup: Option<BackupId>,
-    /// Ask this store alone
-    #[arg(long, value_name = "NAME")]
-    pub store: Option<String>,
     /// Put a tablespace elsewhere (several times for several)
     #[arg(long, value_name = "OLD=NEW")]
     pub tablespace: Vec<String>,
@@ -254,6 +263,15 @@ pub struct Restore {
     /// Show the plan and stop
     #[arg(long)]
     pub plan: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Extract {
+    #[command(flatten)]
+    pub target: Target,
+    /// What to run, such as: pg_dump -t accounts
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
 }
 
 /// What a server does when it has reached its target.

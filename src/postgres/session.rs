@@ -108,6 +108,8 @@ pub enum SessionError {
         target: String,
         /// The cause.
         reason: String,
+        /// Whether it answers, and lets nobody in by this name.
+        refused: bool,
     },
     /// A statement failed.
     #[error("{action}: {reason}")]
@@ -125,6 +127,11 @@ impl SessionError {
             action,
             reason: describe(&error),
         }
+    }
+
+    /// Whether there is a server that knows us not, and will not in a while.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, SessionError::Connect { refused: true, .. })
     }
 
     fn answer(action: &'static str, error: &dyn fmt::Display) -> Self {
@@ -150,6 +157,10 @@ impl Session {
         let failed = |error: ::postgres::Error| SessionError::Connect {
             target: target(&config),
             reason: describe(&error),
+            // Class 28, and "database does not exist".
+            refused: error
+                .code()
+                .is_some_and(|code| code.code().starts_with("28") || code.code() == "3D000"),
         };
         let mut client = config.connect(NoTls).map_err(failed)?;
         client
@@ -317,6 +328,17 @@ impl Session {
         let switch = "SELECT pg_walfile_name(pg_switch_wal())";
         Ok(self.client.query_one(switch, &[]).map_err(&failed)?.get(0))
     }
+}
+
+/// Whom a connection string connects as, and to which database; `postgres`
+/// where it does not say.
+pub fn user_and_database(connection: &str) -> (String, String) {
+    let parsed = Config::from_str(connection).ok();
+    let said = |part: Option<&str>| part.unwrap_or("postgres").to_owned();
+    (
+        said(parsed.as_ref().and_then(Config::get_user)),
+        said(parsed.as_ref().and_then(Config::get_dbname)),
+    )
 }
 
 /// A value that came as text.

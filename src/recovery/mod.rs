@@ -14,6 +14,7 @@
 //! chunks     reads, checks and writes those
 //! settings   what makes PostgreSQL recover
 //! restore    all of it, `pg_control` last
+//! scratch    a restored cluster that is looked into and removed
 //! ```
 
 pub mod archives;
@@ -27,6 +28,7 @@ pub mod gather;
 pub mod plan;
 mod reads;
 pub mod restore;
+pub mod scratch;
 pub mod settings;
 mod sources;
 mod tree;

@@ -124,7 +124,7 @@ impl Settings {
 }
 
 /// As `guc-file.l` reads strings: a quote is doubled, a backslash escapes.
-fn quoted(value: &str) -> String {
+pub(super) fn quoted(value: &str) -> String {
     let mut quoted = String::with_capacity(value.len());
     for character in value.chars() {
         match character {
@@ -135,6 +135,42 @@ fn quoted(value: &str) -> String {
         }
     }
     quoted
+}
+
+/// The settings of a restore in `text`, of `postgresql.auto.conf`; empty where
+/// there are none.
+pub(super) fn block_in(text: &str) -> &str {
+    let begin = text.rfind(BEGIN);
+    let end = text.rfind(END).map(|at| at + END.len());
+    begin.zip(end).map_or("", |(begin, end)| {
+        text.get(begin..(end + 1).min(text.len())).unwrap_or("")
+    })
+}
+
+/// What `text`, of `postgresql.conf`, sets `name` to: the last line wins
+/// (`guc-file.l`).
+pub fn value_in(text: &str, name: &str) -> Option<String> {
+    let value = |line: &str| {
+        let line = line.trim_start();
+        let head = line.get(..name.len())?;
+        let rest = line.get(name.len()..)?;
+        (head.eq_ignore_ascii_case(name) && rest.starts_with([' ', '\t', '=', '\'']))
+            .then_some(())?;
+        let rest = rest.trim_start();
+        let rest = rest.strip_prefix('=').unwrap_or(rest).trim_start();
+        Some(match rest.strip_prefix('\'') {
+            Some(quoted) => {
+                let text = quoted.replace("''", "\0");
+                let end = text.find('\'');
+                text[..end.unwrap_or(text.len())].replace('\0', "'")
+            }
+            None => {
+                let end = rest.find(|c: char| c == '#' || c.is_whitespace());
+                rest[..end.unwrap_or(rest.len())].to_owned()
+            }
+        })
+    };
+    text.lines().rev().find_map(value)
 }
 
 fn without_block(text: &str) -> String {
@@ -198,6 +234,24 @@ mod tests {
             let blank = targets.iter().filter(|line| line.ends_with("= ''"));
             assert_eq!(blank.count(), 4);
         }
+    }
+
+    #[test]
+    fn a_block_and_a_value_are_found_again() {
+        let block = settings(Target::Latest).append_to("", None);
+        let text = settings(Target::Latest).append_to("work_mem = '1GB'", None);
+        assert_eq!(block_in(&text), block);
+        assert_eq!(block_in("work_mem = '1GB'\n"), "");
+        let text = "#a = 1\nA = 'it''s' # one\n ab = 3\n  a 2 # two\nb=4";
+        assert_eq!(value_in(text, "a").as_deref(), Some("2"));
+        assert_eq!(value_in("a = 'it''s' # 1", "a").as_deref(), Some("it's"));
+        assert_eq!(value_in(text, "b").as_deref(), Some("4"));
+        assert_eq!(value_in(text, "c"), None);
+        let text = "#data_directory = 'x'\n  HBA_FILE='/etc/x'\nident_file\t= 'y'\n";
+        assert_eq!(value_in(text, "data_directory"), None);
+        assert_eq!(value_in(text, "hba_file").as_deref(), Some("/etc/x"));
+        assert_eq!(value_in(text, "ident_file").as_deref(), Some("y"));
+        assert_eq!(value_in("hba_files = 1", "hba_file"), None);
     }
 
     #[test]

@@ -29,7 +29,8 @@ impl Caller {
     /// Told from the arguments, before clap has understood them: `wal push`
     /// and `wal fetch`, with options anywhere.
     pub fn of(arguments: impl Iterator<Item = OsString>) -> Self {
-        let words: Vec<OsString> = arguments.collect();
+        // What is behind it is another program's.
+        let words: Vec<OsString> = arguments.take_while(|word| word != "--").collect();
         let after_wal = words.iter().skip_while(|word| *word != "wal").skip(1);
         for word in after_wal {
             match word.to_str() {
@@ -87,6 +88,8 @@ mod tests {
         assert_eq!(of("wal --no-such fetch a b"), Caller::Recovery);
         assert_eq!(of("wal list"), Caller::Person);
         assert_eq!(of("ship"), Caller::Person);
+        assert_eq!(of("extract -- sh wal push"), Caller::Person);
+        assert_eq!(of("wal push -- pg_wal/x"), Caller::Archiver);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod check;
 mod command;
 #[cfg(feature = "demo")]
 mod demo;
+mod extract;
 mod init;
 mod prune;
 mod restore;
@@ -52,6 +53,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         }
         Verb::Prune(arguments) => prune::run(&Host::load(global)?, arguments.consent),
         Verb::Restore(restore) => restore::run(global, &restore),
+        Verb::Extract(extract) => extract::run(global, &extract),
         Verb::Status => status::run(&Host::load(global)?),
         Verb::Catalog(Catalog::Rebuild { store }) => {
             catalog::run_rebuild(&Host::load(global)?, store.as_deref())

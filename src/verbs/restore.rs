@@ -1,8 +1,8 @@
 //! `walkeep restore`.
 
-mod arguments;
+pub(super) mod arguments;
 mod output;
-mod planned;
+pub(super) mod planned;
 mod shown;
 mod start;
 
@@ -48,7 +48,13 @@ async fn restore(
     arguments: &Restore,
     asked: &Asked,
 ) -> anyhow::Result<u8> {
-    let planned = planned::plan(host, arguments, &asked.request, PROMPT).await?;
+    let planned = planned::plan(
+        host,
+        arguments.target.store.as_deref(),
+        &asked.request,
+        PROMPT,
+    )
+    .await?;
     let (plan, manifest) = (&planned.plan, &planned.manifest);
     let destination = Destination::examine(
         &arguments.directory,
@@ -78,7 +84,7 @@ async fn restore(
     let settings = Settings {
         restore_command: restore_command(global, &host.config, plan_file.as_deref())?,
         target: asked.request.target.clone(),
-        exclusive: arguments.exclusive,
+        exclusive: asked.request.exclusive,
         timeline: plan.timeline_setting.clone(),
         action: asked.action(std::io::stdin().is_terminal()),
         standby: arguments.standby,
@@ -102,7 +108,7 @@ async fn restore(
 }
 
 /// Asked once each: another store may do at once what this one cannot.
-fn once(places: &[Place]) -> Vec<Place> {
+pub(super) fn once(places: &[Place]) -> Vec<Place> {
     let once = places.iter().map(|place| Place {
         store: place.store.with_retry(RetryPolicy::ONCE),
         layout: place.layout.clone(),
@@ -118,7 +124,7 @@ fn near(directory: &Path) -> Vec<&Path> {
 }
 
 /// PostgreSQL would not start in files of root's.
-fn refuse_root() -> Result<(), ConfigError> {
+pub(super) fn refuse_root() -> Result<(), ConfigError> {
     if !nix::unistd::Uid::effective().is_root() {
         return Ok(());
     }
@@ -135,7 +141,7 @@ fn usage(place: &str, problem: String) -> ConfigError {
     ConfigError::Value { place, problem }
 }
 
-fn restore_command(
+pub(super) fn restore_command(
     global: &Global,
     config: &Config,
     plan: Option<&Path>,
@@ -150,7 +156,7 @@ fn restore_command(
 }
 
 /// Shows on a terminal how far it has come.
-fn show(progress: &Arc<Progress>, total: u64, quiet: bool) -> ProgressBar {
+pub(super) fn show(progress: &Arc<Progress>, total: u64, quiet: bool) -> ProgressBar {
     if quiet || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

@@ -21,25 +21,36 @@ pub(super) struct Asked {
     action: Option<cli::Action>,
 }
 
+/// Where a recovery is to stop.
+pub(in crate::verbs) fn request(arguments: &cli::Target) -> Result<Request, ConfigError> {
+    let cli::Target {
+        to_time,
+        to_xid,
+        to_lsn,
+        to_name,
+        immediate,
+        ..
+    } = arguments;
+    let time = to_time.as_deref().map(|text| time(text, Timestamp::now()));
+    let target = match (time.transpose()?, to_xid, to_lsn, to_name, immediate) {
+        (Some(time), ..) => Target::Time(time),
+        (_, Some(xid), ..) => Target::Xid(*xid),
+        (_, _, Some(lsn), ..) => Target::Lsn(*lsn),
+        (_, _, _, Some(name), _) => Target::Name(name.clone()),
+        (.., true) => Target::Immediate,
+        _ => Target::Latest,
+    };
+    let timeline = arguments.timeline.as_deref().map(planned::timeline);
+    Ok(Request {
+        target,
+        exclusive: arguments.exclusive,
+        timeline: timeline.transpose()?,
+        backup: arguments.backup.map(|id| id.to_string()),
+    })
+}
+
 impl Asked {
     pub(super) fn of(arguments: &cli::Restore) -> Result<Self, ConfigError> {
-        let cli::Restore {
-            to_time,
-            to_xid,
-            to_lsn,
-            to_name,
-            immediate,
-            ..
-        } = arguments;
-        let time = to_time.as_deref().map(|text| time(text, Timestamp::now()));
-        let target = match (time.transpose()?, to_xid, to_lsn, to_name, immediate) {
-            (Some(time), ..) => Target::Time(time),
-            (_, Some(xid), ..) => Target::Xid(*xid),
-            (_, _, Some(lsn), ..) => Target::Lsn(*lsn),
-            (_, _, _, Some(name), _) => Target::Name(name.clone()),
-            (.., true) => Target::Immediate,
-            _ => Target::Latest,
-        };
         let mut tablespaces = BTreeMap::new();
         for pair in &arguments.tablespace {
             let split = pair
@@ -53,14 +64,8 @@ impl Asked {
                 return Err(usage("--tablespace", format!("\"{old}\" is named twice")));
             }
         }
-        let timeline = arguments.timeline.as_deref().map(planned::timeline);
         Ok(Asked {
-            request: Request {
-                target,
-                exclusive: arguments.exclusive,
-                timeline: timeline.transpose()?,
-                backup: arguments.backup.map(|id| id.to_string()),
-            },
+            request: request(&arguments.target)?,
             tablespaces,
             action: arguments.action,
         })

@@ -7,7 +7,6 @@ use super::usage;
 use crate::{
     archive::{claim, identity::GenerationFacts, place::Place},
     backup::Manifest,
-    cli,
     config::ConfigError,
     postgres::TimelineId,
     recovery::{
@@ -20,12 +19,12 @@ use crate::{
 };
 
 /// A plan, and what it was made from.
-pub(super) struct Planned {
-    pub(super) plan: Plan,
-    pub(super) manifest: Manifest,
+pub(in crate::verbs) struct Planned {
+    pub(in crate::verbs) plan: Plan,
+    pub(in crate::verbs) manifest: Manifest,
     /// The stores that were consulted: those that have the backup, and others.
-    pub(super) holding: Vec<Place>,
-    pub(super) others: Vec<Place>,
+    pub(in crate::verbs) holding: Vec<Place>,
+    pub(in crate::verbs) others: Vec<Place>,
     /// Why each of the rest was not.
     pub(super) unable: Vec<(StoreName, String)>,
 }
@@ -53,20 +52,20 @@ pub(super) fn timeline(text: &str) -> Result<TimelineChoice, ConfigError> {
 }
 
 /// Plans in the newest generation that leads to the target.
-pub(super) async fn plan(
+pub(in crate::verbs) async fn plan(
     host: &Host,
-    arguments: &cli::Restore,
+    store: Option<&str>,
     request: &Request,
     retry: RetryPolicy,
 ) -> anyhow::Result<Planned> {
     let mut places = host.places(retry)?;
-    if let Some(name) = &arguments.store {
+    if let Some(name) = store {
         places.retain(|place| place.name().as_str() == name);
         if places.is_empty() {
             return Err(usage("--store", format!("there is no store \"{name}\"")).into());
         }
     }
-    let staging = host.config.staging.path.is_some() && arguments.store.is_none();
+    let staging = host.config.staging.path.is_some() && store.is_none();
     let mut refusal = None;
     for facts in generations(&places).await?.into_iter().rev() {
         // A host that only restores has none, or not its volume.

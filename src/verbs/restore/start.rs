@@ -5,7 +5,10 @@ use std::{fs, path::Path};
 
 use crate::{
     backup::Manifest,
-    recovery::finish::{CONFIGURATION, configuration_path},
+    recovery::{
+        finish::{CONFIGURATION, configuration_path},
+        settings::value_in,
+    },
     verbs::command::shell,
 };
 
@@ -40,7 +43,7 @@ pub(super) fn overrides(directory: &Path, manifest: &Manifest) -> Vec<(&'static 
         overrides.push(("config_file", config_file));
     }
     texts.extend(manifest.configuration.iter().map(|file| file.text.clone()));
-    let set = |name: &str| texts.iter().any(|text| sets(text, name));
+    let set = |name: &str| texts.iter().any(|text| value_in(text, name).is_some());
     for name in ELSEWHERE {
         let copy = beside(name);
         if copy.is_none() && !set(name) && overrides.is_empty() {
@@ -72,17 +75,6 @@ pub(super) fn command(directory: &Path, overrides: &[(&'static str, String)]) ->
     format!("postgres -D {directory}{}", arguments.concat())
 }
 
-/// Whether `text`, of `postgresql.conf`, sets `name` (`guc-file.l`).
-fn sets(text: &str, name: &str) -> bool {
-    text.lines().any(|line| {
-        let line = line.trim_start();
-        let is_it = line
-            .get(..name.len())
-            .is_some_and(|head| head.eq_ignore_ascii_case(name));
-        is_it && line[name.len()..].starts_with([' ', '\t', '=', '\''])
-    })
-}
-
 /// Whether there are configuration files beside.
 pub(super) fn beside(manifest: &Manifest) -> Option<&'static str> {
     (!manifest.configuration.is_empty()).then_some(CONFIGURATION)
@@ -91,14 +83,6 @@ pub(super) fn beside(manifest: &Manifest) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn settings_are_found_as_the_server_finds_them() {
-        let text = "#data_directory = 'x'\n  HBA_FILE='/etc/x'\nident_file\t= 'y'\n";
-        assert!(!sets(text, "data_directory"));
-        assert!(sets(text, "hba_file") && sets(text, "ident_file"));
-        assert!(!sets("hba_files = 1", "hba_file") && !sets("hba", "hba_file"));
-    }
 
     #[test]
     fn a_plain_cluster_is_started_plainly() {
