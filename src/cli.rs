@@ -82,6 +82,9 @@ pub struct Init {
     /// Go on in the archive after pg_upgrade: open its next generation
     #[arg(long, conflicts_with = "from_env")]
     pub upgraded: bool,
+    /// Archive again after a restore, on the restored cluster's own timeline
+    #[arg(long, conflicts_with_all = ["apply", "from_env", "upgraded", "reset_auto_conf"])]
+    pub rearm: bool,
     /// Reset what ALTER SYSTEM left that hides the configured archive settings
     #[arg(long, conflicts_with = "apply")]
     pub reset_auto_conf: bool,

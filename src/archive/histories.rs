@@ -34,7 +34,7 @@ pub async fn read(
         }
     }
     for place in places {
-        match stored(place, generation, name).await {
+        match stored(place, generation, timeline).await {
             Ok(Some(ancestors)) => return Ok(ancestors),
             Ok(None) => {}
             Err(reason) => reasons.push(format!("{}: {reason}", place.name())),
@@ -46,8 +46,20 @@ pub async fn read(
 async fn stored(
     place: &Place,
     generation: Generation,
-    name: WalFileName,
+    timeline: TimelineId,
 ) -> Result<Option<Vec<Ancestor>>, String> {
+    let text = text(place, generation, timeline).await?;
+    let ancestors = text.map(|text| history::parse(&text));
+    ancestors.transpose().map_err(|error| error.to_string())
+}
+
+/// The history file of `timeline` as a store has it; `None` where it has none.
+pub async fn text(
+    place: &Place,
+    generation: Generation,
+    timeline: TimelineId,
+) -> Result<Option<String>, String> {
+    let name = WalFileName::History(timeline);
     for format in Format::ALL {
         let key = place.key(generation, name, format);
         let stored = place.store.get_range(&key, 0..LARGEST).await;
@@ -56,8 +68,7 @@ async fn stored(
         };
         let mut raw = Vec::new();
         decode(&stored, LARGEST, &mut raw).map_err(|error| error.to_string())?;
-        let ancestors = history::parse(&String::from_utf8_lossy(&raw));
-        return ancestors.map(Some).map_err(|error| error.to_string());
+        return Ok(Some(String::from_utf8_lossy(&raw).into_owned()));
     }
     Ok(None)
 }

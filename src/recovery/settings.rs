@@ -53,6 +53,25 @@ const BLANK: [&str; 9] = [
     "recovery_end_command",
 ];
 
+/// Everything of a restore that means nothing once recovery has ended, and
+/// would mislead the next one.
+pub const RECOVERY: [&str; 14] = [
+    BLANK[0],
+    BLANK[1],
+    BLANK[2],
+    BLANK[3],
+    BLANK[4],
+    BLANK[5],
+    BLANK[6],
+    BLANK[7],
+    BLANK[8],
+    "recovery_min_apply_delay",
+    "restore_command",
+    "recovery_target_timeline",
+    "recovery_target_inclusive",
+    "recovery_target_action",
+];
+
 impl Settings {
     /// `text`, of `postgresql.auto.conf`, with these settings at its end in
     /// the place of those of an earlier restore.
@@ -173,7 +192,8 @@ pub fn value_in(text: &str, name: &str) -> Option<String> {
     text.lines().rev().find_map(value)
 }
 
-fn without_block(text: &str) -> String {
+/// `text` without the settings of a restore.
+pub fn without_block(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut inside = false;
     for line in text.split_inclusive('\n') {

@@ -56,6 +56,13 @@ struct Summary<'a> {
 }
 
 pub(super) fn run_create(host: &Host, full: bool) -> anyhow::Result<u8> {
+    let (taken, usable) = create(host, full)?;
+    answer(host, &taken, usable)
+}
+
+/// Takes a backup and says so, but for `--json`. With whether it can be
+/// restored already.
+pub(super) fn create(host: &Host, full: bool) -> anyhow::Result<(Taken, bool)> {
     let staging = host.staging()?;
     let mut session = Session::connect(&host.config.cluster.connection)?;
     let server = session.identity()?;
@@ -65,17 +72,14 @@ pub(super) fn run_create(host: &Host, full: bool) -> anyhow::Result<u8> {
         "the data directory is not known: name it in cluster.data_directory, or let the session \
          see it (role pg_read_all_settings)",
     )?;
-    let taken = store(
-        host,
-        &staging,
-        Source {
-            major: server.major,
-            data,
-            full,
-        },
-        Origin::Server(&mut session),
-    )?;
-    finish(host, &taken)
+    let source = Source {
+        major: server.major,
+        data,
+        full,
+    };
+    let taken = store(host, &staging, source, Origin::Server(&mut session))?;
+    let usable = settle(host, &taken)?;
+    Ok((taken, usable))
 }
 
 /// What is read.
@@ -119,12 +123,21 @@ fn store(
 
 /// Says what was taken, waits for the WAL that it needs, and says how that
 /// went.
-fn finish(host: &Host, taken: &Taken) -> anyhow::Result<u8> {
+fn settle(host: &Host, taken: &Taken) -> anyhow::Result<bool> {
     // Said before the wait: the data are safe.
     if !host.json {
         print_taken(taken)?;
     }
     let usable = wal::wait(host, &taken.manifest)?;
+    if usable && !host.json {
+        let line = "every segment that it needs is stored: it can be restored";
+        writeln!(std::io::stdout(), "  {line}")?;
+    }
+    Ok(usable)
+}
+
+/// What `--json` says, and the exit code.
+fn answer(host: &Host, taken: &Taken, usable: bool) -> anyhow::Result<u8> {
     if host.json {
         let failures = taken.failures.iter();
         print_json(&Created {
@@ -137,9 +150,6 @@ fn finish(host: &Host, taken: &Taken) -> anyhow::Result<u8> {
                 .collect(),
             usable,
         })?;
-    } else if usable {
-        let line = "every segment that it needs is stored: it can be restored";
-        writeln!(std::io::stdout(), "  {line}")?;
     }
     let whole = usable && taken.failures.is_empty() && taken.manifest.damaged.is_empty();
     Ok(if whole { 0 } else { NO })

@@ -5,6 +5,7 @@ mod bind;
 mod config_file;
 mod environment;
 mod output;
+mod rearm;
 mod settings;
 mod template;
 
@@ -13,9 +14,10 @@ use anyhow::Context;
 use self::{
     config_file::ConfigFile,
     output::Outcome,
+    rearm::Rearmed,
     settings::{Current, Leftover, State, Wanted},
 };
-use super::{Host, command, this_cluster::ThisCluster};
+use super::{Host, NO, command, this_cluster::ThisCluster};
 use crate::{
     cli::{Global, Init},
     config::{Config, ConfigError},
@@ -35,28 +37,45 @@ pub(super) fn run(global: &Global, args: &Init) -> anyhow::Result<u8> {
         json: global.json,
     };
     let mut cluster = ThisCluster::find(&host.config)?;
+    let rearm = args.rearm.then(|| rearm::check(&host, &mut cluster));
+    let rearm = rearm.transpose()?;
     let bound = bind::bind(&host, &cluster.identity, args.upgraded)?;
     let arguments = command::finding(global, &host.config)?;
     let command = command::command(&arguments, "wal push %p")?;
     let change = match &mut cluster.session {
-        Ok(session) => change(session, args, &command)?,
+        Ok(session) => {
+            if let Some(rearm) = &rearm {
+                rearm.take_back(session)?;
+            }
+            change(session, args, &command)?
+        }
         Err(_) => Change::unasked(&command),
     };
-    let outcome = Outcome {
+    let mut outcome = Outcome {
         host: &host,
         file: &file,
         cluster: &cluster,
         bound: &bound,
         change: &change,
+        rearmed: None,
     };
-    outcome.print()?;
+    if !host.json {
+        outcome.print()?;
+    }
+    if let Some(rearm) = rearm.filter(|_| change.refusal.is_none()) {
+        outcome.rearmed = Some(rearm.finish(&host, change.archives())?);
+    }
+    if host.json {
+        outcome.print()?;
+    }
     if let Some(refusal) = &change.refusal {
         anyhow::bail!("{refusal}");
     }
     if let (Err(error), true) = (&cluster.session, args.apply || args.reset_auto_conf) {
         anyhow::bail!("{error}; the settings were not changed");
     }
-    Ok(0)
+    let waits = outcome.rearmed.as_ref().is_some_and(Rearmed::waits);
+    Ok(if waits { NO } else { 0 })
 }
 
 fn load(global: &Global, file: &ConfigFile) -> anyhow::Result<Config> {
@@ -121,6 +140,12 @@ struct Change {
 }
 
 impl Change {
+    /// Whether the server archives through walkeep now.
+    fn archives(&self) -> bool {
+        let works = |one: &Wanted| one.state == State::InEffect;
+        self.wanted.iter().all(works)
+    }
+
     fn unasked(command: &str) -> Self {
         Change {
             wanted: settings::wanted(command, None),
@@ -142,6 +167,8 @@ fn change(session: &mut Session, args: &Init, command: &str) -> anyhow::Result<C
             session.alter_system(&name, None)?;
             changed.push((name, value, None));
         }
+    } else if args.rearm && managed.is_some() {
+        // What it says works again, as the restore's own is taken back.
     } else if args.apply
         && let Some(target) = &managed
     {
@@ -150,15 +177,14 @@ fn change(session: &mut Session, args: &Init, command: &str) -> anyhow::Result<C
              above there; ALTER SYSTEM would hide them",
             target.display()
         ));
-    } else if args.apply {
+    } else if args.apply || args.rearm {
         for one in settings::wanted(command, Some(&before)) {
             match one.state {
                 State::Differs {
                     command_line: true, ..
                 } => {
                     refusal = Some(format!(
-                        "--apply: {} stands on the server's command line, which wins: change it \
-                         there",
+                        "{} stands on the server's command line, which wins: change it there",
                         one.name
                     ));
                 }

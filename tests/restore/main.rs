@@ -11,6 +11,7 @@ mod elsewhere;
 mod imported;
 mod load;
 mod promotion;
+mod rearmed;
 mod refused;
 mod stores;
 #[path = "../support/mod.rs"]

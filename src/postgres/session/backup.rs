@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::{Session, SessionError, parse};
-use crate::postgres::Lsn;
+use crate::postgres::{Lsn, SegmentName};
 
 /// What the server says when a base backup begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +102,16 @@ impl Session {
         let rows = rows.map_err(SessionError::statement("ask for the configuration files"))?;
         let path = |row: &::postgres::Row| PathBuf::from(row.get::<_, String>(0));
         Ok(rows.iter().map(|row| (path(row), row.get(1))).collect())
+    }
+
+    /// The segment that is being written; its name has the server's timeline.
+    /// Not of a server that recovers.
+    pub fn current_segment(&mut self) -> Result<SegmentName, SessionError> {
+        const ACTION: &str = "ask for the segment that is being written";
+        let name = "SELECT pg_walfile_name(pg_current_wal_insert_lsn())";
+        let row = self.client.query_one(name, &[]);
+        let name: String = row.map_err(SessionError::statement(ACTION))?.get(0);
+        parse(&name, ACTION)
     }
 
     /// How far WAL is flushed, on a primary, or replayed, on a standby.

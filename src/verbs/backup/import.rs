@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::{
-    Source, finish, store, threads,
+    Source, answer, settle, store, threads,
     wal::{Needed, is_stored},
 };
 use crate::{
@@ -47,7 +47,8 @@ pub(in crate::verbs) fn run_import(host: &Host, path: &Path) -> anyhow::Result<u
             place.display()
         );
     }
-    finish(host, &taken)
+    let usable = settle(host, &taken)?;
+    answer(host, &taken, usable)
 }
 
 /// The files of the WAL that the backup needs, the archive lacks and the

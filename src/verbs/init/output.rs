@@ -8,6 +8,7 @@ use super::{
     Change,
     bind::Bound,
     config_file::ConfigFile,
+    rearm::Rearmed,
     settings::{State, Wanted},
 };
 use crate::{
@@ -23,6 +24,8 @@ pub(super) struct Outcome<'a> {
     pub(super) cluster: &'a ThisCluster,
     pub(super) bound: &'a Bound,
     pub(super) change: &'a Change,
+    /// What `--rearm` did, once it has.
+    pub(super) rearmed: Option<Rearmed>,
 }
 
 /// Says what became of the configuration, before anything else can fail.
@@ -225,6 +228,7 @@ impl Outcome<'_> {
             "changed": changed,
             "leftovers": leftovers,
             "managed": self.change.managed,
+            "rearmed": self.rearmed,
             "restart_needed": !self.restart_for().is_empty(),
             "acknowledge": match self.acknowledge() {
                 Acknowledge::Staged => "staged",
