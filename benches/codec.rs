@@ -21,7 +21,7 @@ use criterion::{Criterion, Throughput};
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 use walkeep::{
-    codec::{About, Decoder, Encoder, EncoderKind, Md5, Sha256, decode},
+    codec::{About, Decoder, Encoder, EncoderKind, Format, Md5, Sha256, decode},
     postgres::record,
 };
 
@@ -76,16 +76,27 @@ fn read_class(corpus: &Path, name: &'static str) -> Result<Class, Error> {
 type Row = (&'static str, Box<dyn Fn(&[u8], &mut Vec<u8>) -> u64>);
 
 fn rows() -> Result<Vec<Row>, Error> {
-    let ours = |kind, level, threads, low_latency| -> Result<_, Error> {
-        let mut encoder = Encoder::new(kind, level)?;
-        if low_latency {
-            encoder = encoder.low_latency();
-        }
+    let by = |encoder: Encoder, threads| -> Result<_, Error> {
         let encode = move |raw: &[u8], out: &mut Vec<u8>| {
             let made = encoder.encode(raw, About::new(NAME, Timestamp::UNIX_EPOCH), threads, out);
             made.expect("encode").stored_size
         };
         Ok(Box::new(encode) as Box<_>)
+    };
+    let ours = |kind, level, threads, low_latency| -> Result<_, Error> {
+        let encoder = Encoder::new(kind, level)?;
+        let encoder = if low_latency {
+            encoder.low_latency()
+        } else {
+            encoder
+        };
+        by(encoder, threads)
+    };
+    let zstd = |level, threads| {
+        by(
+            Encoder::of(Format::Zstd, EncoderKind::Auto, level)?,
+            threads,
+        )
     };
     use EncoderKind::{Auto, Zlib};
     Ok(vec![
@@ -98,6 +109,11 @@ fn rows() -> Result<Vec<Row>, Error> {
         ("`auto`, 9 (default)", ours(Auto, 9, 1, false)?),
         ("`auto`, 9, 2 threads", ours(Auto, 9, 2, false)?),
         ("`auto`, 9, low latency, 2 threads", ours(Auto, 9, 2, true)?),
+        ("zstd, 1", zstd(1, 1)?),
+        ("zstd, 3 (default)", zstd(3, 1)?),
+        ("zstd, 3, 2 threads", zstd(3, 2)?),
+        ("zstd, 6", zstd(6, 1)?),
+        ("zstd, 9", zstd(9, 1)?),
     ])
 }
 
@@ -175,36 +191,38 @@ fn paired(rows: &[Row], class: &Class, rounds: usize) -> Vec<Measured> {
 }
 
 fn print_decoding(classes: &[Class], rounds: usize) -> Result<(), Error> {
-    println!("\nInflating, MB/s of raw bytes\n\n| class | in memory | in pieces |\n|---|---|---|");
-    let encoder = Encoder::new(EncoderKind::Auto, 9)?;
-    for class in classes {
-        let raw = &class.segments[0];
-        let mut object = Vec::new();
-        encoder.encode(raw, About::new(NAME, Timestamp::UNIX_EPOCH), 1, &mut object)?;
-        let (mut whole, mut pieces, mut out) = (Vec::new(), Vec::new(), Vec::new());
-        let limit = raw.len() as u64;
-        for _ in 0..4 * rounds {
-            out.clear();
-            whole.push(timed(|| decode(&object, limit, &mut out).expect("decode")).0);
-            out.clear();
-            let in_pieces = timed(|| {
-                let mut decoder = Decoder::new(&mut out, limit).expect("start decoding");
-                for piece in object.chunks(64 * 1024) {
-                    decoder.write(piece).expect("decode");
-                }
-                decoder.finish().map(drop).expect("finish decoding");
-            });
-            pieces.push(in_pieces.0);
+    println!("\nUnpacking, MB/s of raw bytes\n\n| class | in memory | in pieces |\n|---|---|---|");
+    for format in Format::ALL {
+        let encoder = Encoder::of(format, EncoderKind::Auto, format.default_level())?;
+        for class in classes {
+            let raw = &class.segments[0];
+            let mut object = Vec::new();
+            encoder.encode(raw, About::new(NAME, Timestamp::UNIX_EPOCH), 1, &mut object)?;
+            let (whole, pieces) = decoding(format, &object, raw.len() as u64, rounds);
+            println!("| {}, {format} | {whole:.0} | {pieces:.0} |", class.name);
         }
-        let speed = |times| limit as f64 / 1e6 / median(times);
-        println!(
-            "| {} | {:.0} | {:.0} |",
-            class.name,
-            speed(whole),
-            speed(pieces)
-        );
     }
     Ok(())
+}
+
+/// How fast an object is unpacked, in memory and in pieces.
+fn decoding(format: Format, object: &[u8], limit: u64, rounds: usize) -> (f64, f64) {
+    let (mut whole, mut pieces, mut out) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..4 * rounds {
+        out.clear();
+        whole.push(timed(|| decode(format, object, limit, &mut out).expect("decode")).0);
+        out.clear();
+        let in_pieces = timed(|| {
+            let mut decoder = Decoder::new(format, &mut out, limit).expect("start decoding");
+            for piece in object.chunks(64 * 1024) {
+                decoder.write(piece).expect("decode");
+            }
+            decoder.finish().map(drop).expect("finish decoding");
+        });
+        pieces.push(in_pieces.0);
+    }
+    let speed = |times| limit as f64 / 1e6 / median(times);
+    (speed(whole), speed(pieces))
 }
 
 /// CPU seconds of the whole process, and wall seconds.
@@ -262,7 +280,13 @@ fn parts(criterion: &mut Criterion, busy: &[u8]) -> Result<(), Error> {
     group.bench_function("decode busy", |bench| {
         bench.iter(|| {
             out.clear();
-            decode(black_box(&object), busy.len() as u64, &mut out).expect("decode")
+            decode(
+                Format::Gzip,
+                black_box(&object),
+                busy.len() as u64,
+                &mut out,
+            )
+            .expect("decode")
         })
     });
     group.finish();

@@ -6,7 +6,8 @@
 #
 #   build  a C++ compiler, pkg-config and the system zlib's header
 #   demo   ... and a PostgreSQL server, 13 or later, with its client programs
-#   test   ... and python3, gzip and curl, which read back what walkeep wrote
+#   test   ... and python3, gzip, zstd and curl, which read back what walkeep
+#          wrote
 #
 # What is there is found by trying it, wherever it came from. When nothing is
 # missing, nothing is said or done. Packages come from apt, as root or through
@@ -83,6 +84,7 @@ fi
 if [ "$goal" = test ]; then
     has python3 || packages="$packages python3"
     has gzip || packages="$packages gzip"
+    has zstd || packages="$packages zstd"
     has curl || packages="$packages curl"
 fi
 packages=${packages# }

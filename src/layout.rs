@@ -3,10 +3,10 @@
 //!
 //! ```text
 //! [PREFIX/]cluster.json                     whose archive this is
-//! [PREFIX/]wal/000000010000000400000024.gz  a segment
+//! [PREFIX/]wal/000000010000000400000024.gz  a segment (zstd: `.zst`)
 //! [PREFIX/]backup/20261120T020000Z/manifest.json.gz  a base backup
 //! [PREFIX/]backup/20261120T020000Z/running.json      while it is being made
-//! [PREFIX/]backup/20261120T020000Z/000001.gz         a pack of its data
+//! [PREFIX/]backup/20261120T020000Z/000001.gz         a pack of its data (or `.zst`)
 //! [PREFIX/]backup/index/<SHA-256>.gz        which blocks make a file up
 //! [PREFIX/]g2/cluster.json                  the next generation, laid out the same
 //! [PREFIX/]check/probe                      what `check` writes and reads back
@@ -23,6 +23,7 @@ use crate::{
     postgres::{TimelineId, WalFileName},
 };
 
+pub use crate::codec::Format;
 pub use backup_id::{BackupId, InvalidBackupId};
 
 /// The place of one archive in a bucket: everything walkeep keeps of one
@@ -86,22 +87,11 @@ impl fmt::Debug for Generation {
     }
 }
 
-/// The format of an object's bytes, said by its key's suffix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// RFC 1952, `.gz`: what `gunzip` opens.
-    Gzip,
-}
-
-impl Format {
-    /// Every format, in the order in which a reader should look for them.
-    pub const ALL: [Format; 1] = [Format::Gzip];
-
-    fn suffix(self) -> &'static str {
-        match self {
-            Format::Gzip => ".gz",
-        }
+/// What a key of an object of this format ends in.
+fn suffix(format: Format) -> &'static str {
+    match format {
+        Format::Gzip => ".gz",
+        Format::Zstd => ".zst",
     }
 }
 
@@ -158,7 +148,7 @@ impl Layout {
         match key {
             Key::Cluster(generation) => format!("{}cluster.json", self.generation(generation)),
             Key::Wal(generation, name, format) => {
-                format!("{}{name}{}", self.wal_prefix(generation), format.suffix())
+                format!("{}{name}{}", self.wal_prefix(generation), suffix(format))
             }
             Key::Manifest(generation, id) => {
                 format!("{}{id}/{MANIFEST}", self.backup_prefix(generation))
@@ -169,13 +159,20 @@ impl Layout {
             Key::Pack(generation, id, number, format) => format!(
                 "{}{id}/{number:06}{}",
                 self.backup_prefix(generation),
-                format.suffix()
+                suffix(format)
             ),
             Key::Index(generation, digest) => {
                 format!("{}{digest}.gz", self.index_prefix(generation))
             }
             Key::Probe => format!("{}{PROBE}", self.root),
         }
+    }
+
+    /// The format of the object under `key`, by its suffix; gzip where that says
+    /// nothing.
+    pub fn format(key: &str) -> Format {
+        let said = |format: &Format| key.ends_with(suffix(*format));
+        Format::ALL.into_iter().find(said).unwrap_or(Format::Gzip)
     }
 
     /// What the keys of a generation's base backups begin with.
@@ -224,7 +221,7 @@ impl Layout {
         }
         let file = rest.strip_prefix("wal/")?;
         Format::ALL.into_iter().find_map(|format| {
-            let name = file.strip_suffix(format.suffix())?.parse().ok()?;
+            let name = file.strip_suffix(suffix(format))?.parse().ok()?;
             Some(Key::Wal(generation, name, format))
         })
     }
@@ -245,7 +242,7 @@ fn parse_backup(generation: Generation, below: &str) -> Option<Key> {
         _ => {}
     }
     Format::ALL.into_iter().find_map(|format| {
-        let digits = file.strip_suffix(format.suffix())?;
+        let digits = file.strip_suffix(suffix(format))?;
         let number: PackNumber = digits.parse().ok()?;
         let one_spelling = number > 0 && digits == format!("{number:06}");
         one_spelling.then_some(Key::Pack(generation, id, number, format))
@@ -278,6 +275,12 @@ mod tests {
             "main/wal/000000010000000400000024.gz"
         );
         assert_eq!(layout("").key(first), "wal/000000010000000400000024.gz");
+        let zstd = Key::Wal(Generation::FIRST, name, Format::Zstd);
+        let key = layout("main").key(zstd);
+        assert_eq!(key, "main/wal/000000010000000400000024.zst");
+        assert_eq!(Layout::format(&key), Format::Zstd);
+        assert_eq!(Layout::format("main/wal/00000002.history.gz"), Format::Gzip);
+        assert_eq!(Layout::format("main/cluster.json"), Format::Gzip);
         let second = Key::Cluster(Generation(2));
         assert_eq!(layout("/a/b/").key(second), "a/b/g2/cluster.json");
     }
@@ -288,6 +291,10 @@ mod tests {
             "main/wal/000000010000000400000024",
             "main/wal/000000010000000400000024.gz.tmp",
             "main/wal/x/000000010000000400000024.gz",
+            "main/wal/000000010000000400000024.gz.zst",
+            "main/wal/000000010000000400000024.zstd",
+            "main/backup/20261120T020000Z/manifest.json.zst",
+            "main/backup/index/00.zst",
             "wal/000000010000000400000024.gz",
             "main/g1/cluster.json",
             "main/g02/cluster.json",
@@ -322,6 +329,7 @@ mod tests {
             begun in 0i64..4_000_000_000,
             number in 1u32..,
             digest in any::<[u8; 32]>(),
+            format in prop::sample::select(Format::ALL.as_slice()),
         ) {
             prop_assume!(prefix.split('/').all(|part| !matches!(part, "." | "..")));
             let layout = layout(&prefix);
@@ -330,10 +338,10 @@ mod tests {
             for key in [
                 Key::Manifest(generation, id),
                 Key::Running(generation, id),
-                Key::Pack(generation, id, number, Format::Gzip),
+                Key::Pack(generation, id, number, format),
                 Key::Index(generation, Sha256(digest)),
                 Key::Cluster(generation),
-                Key::Wal(generation, name.parse().unwrap(), Format::Gzip),
+                Key::Wal(generation, name.parse().unwrap(), format),
                 Key::Probe,
             ] {
                 prop_assert_eq!(layout.parse(&layout.key(key)), Some(key));

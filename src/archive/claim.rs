@@ -6,8 +6,8 @@ use super::{
     place::Place,
 };
 use crate::{
-    codec::gzip::Decoder,
-    layout::{Format, Generation, Key},
+    codec::Decoder,
+    layout::{Format, Generation, Key, Layout},
     postgres::{
         SegmentSize, SystemId, WalFileName,
         page::{HEADER_SIZE, SegmentHeader},
@@ -336,12 +336,13 @@ async fn look_at_wal(place: &Place, ours: Option<SystemId>) -> Result<bool, Clai
     let is_segment = |key: &str| {
         matches!(
             place.layout.parse(key),
-            Some(Key::Wal(_, WalFileName::Segment(_), Format::Gzip))
+            Some(Key::Wal(_, WalFileName::Segment(_), _))
         )
     };
     if let Some(first) = page.iter().find(|object| is_segment(&object.key)) {
         let head = place.store.get_range(&first.key, 0..HEAD).await?;
-        let found = head.as_deref().and_then(system_id);
+        let format = Layout::format(&first.key);
+        let found = head.and_then(|head| system_id(format, &head));
         if let Some((found, ours)) = found.zip(ours).filter(|(found, ours)| found != ours) {
             return Err(ClaimError::OtherWal {
                 store: place.name().clone(),
@@ -359,9 +360,9 @@ const HEAD: u64 = 64 << 10;
 
 /// The system identifier in a segment of which the compressed beginning is
 /// given. `None` for what is no segment: `catalog rebuild` will say so.
-fn system_id(head: &[u8]) -> Option<SystemId> {
+fn system_id(format: Format, head: &[u8]) -> Option<SystemId> {
     let mut raw = [0; HEADER_SIZE];
-    let mut decoder = Decoder::new(&mut raw[..], 1 << 30).ok()?;
+    let mut decoder = Decoder::new(format, &mut raw[..], 1 << 30).ok()?;
     // Cut in the middle, into a sink that is soon full: an error at its end
     // says nothing.
     let _ = decoder.write(head);

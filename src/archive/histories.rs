@@ -67,7 +67,7 @@ pub async fn text(
             continue;
         };
         let mut raw = Vec::new();
-        decode(&stored, LARGEST, &mut raw).map_err(|error| error.to_string())?;
+        decode(format, &stored, LARGEST, &mut raw).map_err(|error| error.to_string())?;
         return Ok(Some(String::from_utf8_lossy(&raw).into_owned()));
     }
     Ok(None)

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use super::{object::facts_in, place::Place};
 use crate::{
-    codec::{gzip::HEAD_SIZE, read_facts},
+    codec::{HEAD_SIZE, read_facts},
+    layout::Layout,
     postgres::{Commit, Lsn, Moments, RestorePoint},
     store::StoreError,
 };
@@ -55,7 +56,7 @@ pub async fn moments(place: &Place, key: &str) -> Result<Told, StoreError> {
             let Some(head) = head else {
                 return Ok(Told::Absent);
             };
-            read_facts(&head).ok().flatten()
+            read_facts(Layout::format(key), &head).ok().flatten()
         }
     };
     let moments = facts.and_then(|facts| facts.moments);

@@ -14,6 +14,7 @@ use crate::{
         DecodeError, Decoder, Facts, Md5, Sha256,
         digest::{Md5Hasher, Sha256Hasher},
     },
+    layout::Layout,
     postgres::{Moments, record::Walker},
     store::{ObjectInfo, StoreError},
 };
@@ -76,7 +77,7 @@ pub enum ExamineError {
     /// It was not read to its end.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It was, and is no object of ours or of `gzip`.
+    /// It was, and is not what its key's suffix says.
     #[error("\"{key}\" is damaged: {cause}")]
     Damaged {
         /// Its key.
@@ -92,7 +93,8 @@ pub async fn examine(place: &Place, key: &str) -> Result<Option<Examined>, Exami
         key: key.to_owned(),
         cause,
     };
-    let mut decoder = Decoder::new(Hashed::default(), LARGEST_RAW).map_err(damaged)?;
+    let decoder = Decoder::new(Layout::format(key), Hashed::default(), LARGEST_RAW);
+    let mut decoder = decoder.map_err(damaged)?;
     let (mut md5, mut failure) = (Md5Hasher::default(), None);
     let info = place.store.download(key, |piece| {
         md5.update(piece);

@@ -14,8 +14,8 @@ use crate::{
         place::Place,
     },
     catalog::{Catalog, CatalogError, FileRecord, Joined, Object, Replica},
-    codec::{Facts, Md5, gzip::HEAD_SIZE, read_facts},
-    layout::{Generation, Key},
+    codec::{Facts, HEAD_SIZE, Md5, read_facts},
+    layout::{Generation, Key, Layout},
     postgres::{SegmentSize, WalFileName},
     store::{ObjectInfo, StoreError},
 };
@@ -191,7 +191,8 @@ async fn stated(
         .store
         .get_range(&info.key, 0..HEAD_SIZE as u64)
         .await?;
-    Ok(head.and_then(|head| read_facts(&head).ok().flatten()))
+    let format = Layout::format(&info.key);
+    Ok(head.and_then(|head| read_facts(format, &head).ok().flatten()))
 }
 
 fn found(

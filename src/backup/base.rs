@@ -11,7 +11,7 @@ use super::{
 use crate::{
     archive::place::Place,
     codec::{DecodeError, Sha256, decode},
-    layout::{BackupId, Generation, Key},
+    layout::{BackupId, Generation, Key, Layout},
     store::{ObjectInfo, StoreError},
 };
 
@@ -183,7 +183,8 @@ async fn object(place: &Place, key: &str, limit: u64) -> Result<Vec<u8>, BackupE
         key: key.to_owned(),
     })?;
     let mut raw = Vec::new();
-    decode(&stored, limit, &mut raw).map_err(|error: DecodeError| damaged(place, key, &error))?;
+    decode(Layout::format(key), &stored, limit, &mut raw)
+        .map_err(|error: DecodeError| damaged(place, key, &error))?;
     Ok(raw)
 }
 

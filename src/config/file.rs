@@ -6,8 +6,7 @@ use std::{path::PathBuf, time::Duration};
 use serde::Deserialize;
 
 use super::value;
-use crate::codec::EncoderKind;
-use crate::layout::Format;
+use crate::codec::{EncoderKind, Format};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -92,7 +91,8 @@ pub(super) struct Catalog {
 pub(super) struct Compression {
     pub format: Format,
     pub encoder: EncoderKind,
-    pub level: u32,
+    /// None: the format's default.
+    pub level: Option<u32>,
 }
 
 impl Default for Compression {
@@ -100,7 +100,7 @@ impl Default for Compression {
         Compression {
             format: Format::Gzip,
             encoder: EncoderKind::Auto,
-            level: 9,
+            level: None,
         }
     }
 }

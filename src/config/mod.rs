@@ -20,7 +20,7 @@ pub use error::{ConfigError, Invalid};
 pub use file::Acknowledge;
 pub use stores::StoreSettings;
 
-use crate::codec::EncoderKind;
+use crate::codec::{Encoder, EncoderError, EncoderKind, Format};
 
 /// Where the configuration is looked for.
 const DIRECTORY: &str = "/etc/walkeep";
@@ -89,10 +89,28 @@ pub struct StagingSettings {
 /// How objects are compressed.
 #[derive(Debug)]
 pub struct Compression {
+    /// Of what is written from now on; every format is read.
+    pub format: Format,
     /// Which gzip encoder.
-    pub encoder: EncoderKind,
-    /// Its level, 1 to 9.
+    pub kind: EncoderKind,
+    /// The format's level, 1 to 9.
     pub level: u32,
+}
+
+impl Compression {
+    /// For WAL and the data of backups.
+    pub fn encoder(&self) -> Result<Encoder, EncoderError> {
+        Encoder::of(self.format, self.kind, self.level)
+    }
+
+    /// For what is gzip whatever the format: manifests and their parts.
+    pub fn gzip(&self) -> Result<Encoder, EncoderError> {
+        let level = match self.format {
+            Format::Gzip => self.level,
+            Format::Zstd => Format::Gzip.default_level(),
+        };
+        Encoder::new(self.kind, level)
+    }
 }
 
 /// How files are shipped.
@@ -192,11 +210,13 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
         };
         Err(ConfigError::Value { place, problem })
     };
-    if !(1..=9).contains(&file.compression.level) {
-        return wrong(
-            "compression.level",
-            format!("{} is not in 1..=9", file.compression.level),
-        );
+    let format = file.compression.format;
+    let level = file.compression.level;
+    let level = level.unwrap_or(format.default_level());
+    if !Format::LEVELS.contains(&level) {
+        let default = format.default_level();
+        let problem = format!("{level} is not in 1..=9 (for {format}; its default is {default})");
+        return wrong("compression.level", problem);
     }
     if !(1..=64).contains(&file.ship.concurrency) {
         return wrong(
@@ -273,8 +293,9 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
             .or_else(|| beside("catalog.redb"))
             .unwrap_or_else(|| CATALOG.into()),
         compression: Compression {
-            encoder: file.compression.encoder,
-            level: file.compression.level,
+            format,
+            kind: file.compression.encoder,
+            level,
         },
         ship: ShipSettings {
             concurrency: file.ship.concurrency,

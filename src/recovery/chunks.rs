@@ -135,10 +135,10 @@ impl Bringing {
 
         let core = Arc::clone(&self.cores).acquire_owned().await;
         let core = core.map_err(|_| RestoreError::Thread)?;
-        let begin = range.start;
+        let (begin, format) = (range.start, self.format(backup));
         let written = spawn_blocking(move || {
             let _core = core;
-            write_all(&stored, begin, needs)
+            write_all(format, &stored, begin, needs)
         });
         let mut written = written.await.map_err(|_| RestoreError::Thread)??;
         drop(permits);
@@ -166,7 +166,7 @@ impl Bringing {
     pub(super) async fn chunk(&self, need: &Need) -> Result<Vec<u8>, RestoreError> {
         let range = need.range();
         let (backup, pack) = (need.chunk.backup, need.chunk.pack);
-        let key = self.key(backup, pack);
+        let (key, format) = (self.key(backup, pack), self.format(backup));
         let what = format!(
             "\"{}\", from pack {pack} of backup {backup}",
             need.file.entry
@@ -174,7 +174,7 @@ impl Bringing {
         let ask = |place: Place| async move {
             let stored = part(place.clone(), key, need.range()).await?;
             let mut raw = Vec::new();
-            match unpack(&stored, need, &mut raw) {
+            match unpack(format, &stored, need, &mut raw) {
                 Ok(()) => Ok(raw),
                 Err(reason) => Err(damaged(&place, key, reason)),
             }
@@ -208,8 +208,12 @@ impl Bringing {
     }
 
     fn key(&self, backup: BackupId, pack: PackNumber) -> Key {
-        let format = self.formats.get(&backup).copied().unwrap_or(Format::Gzip);
-        Key::Pack(self.generation, backup, pack, format)
+        Key::Pack(self.generation, backup, pack, self.format(backup))
+    }
+
+    /// The format of a backup's packs.
+    fn format(&self, backup: BackupId) -> Format {
+        self.formats.get(&backup).copied().unwrap_or(Format::Gzip)
     }
 }
 
@@ -236,7 +240,12 @@ fn damaged(place: &Place, key: Key, reason: String) -> BackupError {
 }
 
 /// Writes the chunks of a read whose bytes begin behind `begin` of their pack.
-fn write_all(stored: &[u8], begin: u64, needs: Vec<Need>) -> Result<Written, RestoreError> {
+fn write_all(
+    format: Format,
+    stored: &[u8],
+    begin: u64,
+    needs: Vec<Need>,
+) -> Result<Written, RestoreError> {
     let mut written = Written::default();
     let mut raw = Vec::new();
     let mut open: Option<(Arc<RestoredFile>, File)> = None;
@@ -244,7 +253,7 @@ fn write_all(stored: &[u8], begin: u64, needs: Vec<Need>) -> Result<Written, Res
         let range = need.range();
         let member = &stored[(range.start - begin) as usize..(range.end - begin) as usize];
         raw.clear();
-        if unpack(member, &need, &mut raw).is_err() {
+        if unpack(format, member, &need, &mut raw).is_err() {
             written.damaged.push(need);
             continue;
         }
@@ -263,9 +272,9 @@ fn write_all(stored: &[u8], begin: u64, needs: Vec<Need>) -> Result<Written, Res
 }
 
 /// Gives the chunk's bytes, checked.
-fn unpack(member: &[u8], need: &Need, raw: &mut Vec<u8>) -> Result<(), String> {
+fn unpack(format: Format, member: &[u8], need: &Need, raw: &mut Vec<u8>) -> Result<(), String> {
     let chunk = &need.chunk;
-    decode(member, u64::from(chunk.raw_size), raw)
+    decode(format, member, u64::from(chunk.raw_size), raw)
         .map_err(|error: DecodeError| error.to_string())?;
     if !chunk.is(raw) {
         return Err("a chunk does not have the SHA-256 that it was stored with".to_owned());

@@ -164,8 +164,13 @@ impl Archive {
 
     /// Where a store has the object for `name`.
     pub fn object(&self, store: &str, name: &str) -> PathBuf {
+        self.object_in(Format::Gzip, store, name)
+    }
+
+    /// Where it has that of a format.
+    pub fn object_in(&self, format: Format, store: &str, name: &str) -> PathBuf {
         let name: WalFileName = name.parse().expect("a name");
-        let key = layout().key(Key::Wal(self.generation, name, Format::Gzip));
+        let key = layout().key(Key::Wal(self.generation, name, format));
         self.path("stores").join(store).join(key)
     }
 
@@ -176,9 +181,20 @@ impl Archive {
         raw
     }
 
+    /// As [`store`](Self::store), in a format.
+    pub fn store_in(&self, format: Format, store: &str, name: &str) -> Vec<u8> {
+        let raw = self.segment(name, OURS);
+        self.store_bytes_in(format, store, name, &raw);
+        raw
+    }
+
     pub fn store_bytes(&self, store: &str, name: &str, raw: &[u8]) {
-        let object = object_of(name, raw);
-        let path = self.object(store, name);
+        self.store_bytes_in(Format::Gzip, store, name, raw);
+    }
+
+    pub fn store_bytes_in(&self, format: Format, store: &str, name: &str, raw: &[u8]) {
+        let object = object_in(format, name, raw);
+        let path = self.object_in(format, store, name);
         fs::create_dir_all(path.parent().expect("a parent")).expect("make wal/");
         fs::write(path, object).expect("write the object");
     }
@@ -314,8 +330,12 @@ impl Ended {
 
 /// The object that `ship` makes of a file.
 pub fn object_of(name: &str, raw: &[u8]) -> Vec<u8> {
+    object_in(Format::Gzip, name, raw)
+}
+
+fn object_in(format: Format, name: &str, raw: &[u8]) -> Vec<u8> {
     let mut object = Vec::new();
-    Encoder::new(EncoderKind::Auto, 1)
+    Encoder::of(format, EncoderKind::Auto, 1)
         .expect("an encoder")
         .encode(raw, About::new(name, Timestamp::UNIX_EPOCH), 1, &mut object)
         .expect("encode");

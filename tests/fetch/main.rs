@@ -10,6 +10,7 @@ mod absence;
 mod ahead;
 mod archive;
 mod ends;
+mod formats;
 mod recovering;
 mod servers;
 mod sources;

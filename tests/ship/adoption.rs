@@ -180,7 +180,7 @@ fn a_lost_catalog_is_no_reason_to_send_anything_twice() {
 }
 
 /// The records without what a rebuild cannot know, and of these stores alone.
-fn comparable(records: BTreeMap<String, Value>, stores: &[&str]) -> BTreeMap<String, Value> {
+pub fn comparable(records: BTreeMap<String, Value>, stores: &[&str]) -> BTreeMap<String, Value> {
     let strip = |(name, mut record): (String, Value)| {
         let replicas = record["replicas"].as_object_mut().expect("replicas");
         replicas.retain(|store, _| stores.contains(&store.as_str()));

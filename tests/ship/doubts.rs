@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Puts an object under a file's key before walkeep does.
-fn occupy(archive: &Archive, store: &str, name: &str, object: &[u8]) {
+pub fn occupy(archive: &Archive, store: &str, name: &str, object: &[u8]) {
     let path = archive.object(store, name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, object).unwrap();

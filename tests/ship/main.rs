@@ -10,6 +10,7 @@ mod adoption;
 mod beside;
 mod crash;
 mod doubts;
+mod formats;
 mod limits;
 mod local;
 mod outages;

@@ -49,20 +49,20 @@ fn released_early_it_is_owed_and_copied_from_store_to_store_later() {
     );
     it.assert_complete(&files);
     for name in files.keys() {
-        let [a, b] = ["a", "b"].map(|store| metadata(&it, store, name));
+        let [a, b] = ["a", "b"].map(|store| metadata(&it, store, &format!("{name}.gz")));
         assert!(a.contains_key("walkeep-moments"), "{a:?}");
         assert_eq!(a, b);
     }
 }
 
 /// What a store has beside an object.
-fn metadata(it: &InClouds, store: &str, name: &str) -> BTreeMap<String, String> {
+pub fn metadata(it: &InClouds, store: &str, file: &str) -> BTreeMap<String, String> {
     let location = it.server(store).location(Profile::S3, "wal");
     let runtime = tokio::runtime::Runtime::new().expect("make a runtime");
     runtime.block_on(async {
         let store = store.parse().expect("a store's name");
         let store = Store::open(store, location, RetryPolicy::ONCE).expect("open the store");
-        let info = store.head(&format!("main/wal/{name}.gz")).await;
+        let info = store.head(&format!("main/wal/{file}")).await;
         info.expect("ask the store").expect("an object").metadata
     })
 }

@@ -147,6 +147,11 @@ impl Archive {
         self.store(store).join(format!("main/wal/{name}.gz"))
     }
 
+    /// Where it has the one in zstd's format.
+    pub fn zstd_object(&self, store: &str, name: &str) -> PathBuf {
+        self.object(store, name).with_extension("zst")
+    }
+
     /// A file such as PostgreSQL has in `pg_wal`.
     pub fn incoming(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.directory.join("incoming").join(name);
@@ -373,30 +378,41 @@ pub fn header(timeline: u32, start: u64, system: u64, segment_size: u32) -> Vec<
 
 /// What `gzip` makes of bytes, without any facts of ours: an older script's.
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
-    filter(&["-6", "-c"], bytes)
+    filter("gzip", &["-6", "-c"], bytes)
+}
+
+/// What `zstd` makes of bytes, without any facts of ours.
+pub fn zstd(bytes: &[u8]) -> Vec<u8> {
+    filter("zstd", &["-q", "-c"], bytes)
 }
 
 /// What `gunzip` makes of a file.
 pub fn gunzip(path: &Path) -> Vec<u8> {
     let bytes = fs::read(path).unwrap_or_else(|error| panic!("read {path:?}: {error}"));
-    filter(&["-d", "-c"], &bytes)
+    filter("gzip", &["-d", "-c"], &bytes)
 }
 
-fn filter(arguments: &[&str], bytes: &[u8]) -> Vec<u8> {
+/// What `zstd -d` makes of a file.
+pub fn unzstd(path: &Path) -> Vec<u8> {
+    let bytes = fs::read(path).unwrap_or_else(|error| panic!("read {path:?}: {error}"));
+    filter("zstd", &["-q", "-d", "-c"], &bytes)
+}
+
+fn filter(program: &str, arguments: &[&str], bytes: &[u8]) -> Vec<u8> {
     use std::io::Write;
-    let mut gzip = Command::new("gzip")
+    let mut filter = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("start gzip");
-    let mut stdin = gzip.stdin.take().expect("stdin");
+        .unwrap_or_else(|error| panic!("this test needs \"{program}\": {error}"));
+    let mut stdin = filter.stdin.take().expect("stdin");
     let mut out = Vec::new();
     std::thread::scope(|scope| {
-        scope.spawn(move || stdin.write_all(bytes).expect("write to gzip"));
-        let stdout = gzip.stdout.as_mut().expect("stdout");
-        stdout.read_to_end(&mut out).expect("read from gzip");
+        scope.spawn(move || stdin.write_all(bytes).expect("write to it"));
+        let stdout = filter.stdout.as_mut().expect("stdout");
+        stdout.read_to_end(&mut out).expect("read from it");
     });
-    assert!(gzip.wait().expect("wait for gzip").success());
+    assert!(filter.wait().expect("wait for it").success());
     out
 }

@@ -7,6 +7,7 @@
 //! an error.
 
 mod answer;
+mod bench;
 mod error;
 mod generation;
 mod here;
@@ -33,14 +34,15 @@ use crate::{
     archive::place::Place,
     config::Config,
     fs::Temporary,
-    layout::{Format, Generation},
+    layout::Generation,
     postgres::{SegmentName, SegmentSize, WalFileName},
     store::StoreName,
 };
 use answer::{Not, Testimony};
+use bench::Bench;
 use error::{all_of, reasons};
 use here::Staged;
-use object::{Bench, Proof, Wanted, receive};
+use object::{Proof, Wanted, receive};
 use speed::Speeds;
 use spool::Spool;
 use survey::{Candidate, Heard, Patience, Survey, survey};
@@ -81,9 +83,7 @@ pub struct Suspect {
     pub generation: Generation,
     /// The file.
     pub name: WalFileName,
-    /// Its key in the store.
-    pub key: String,
-    /// What is wrong with it.
+    /// Its key in the store, and what is wrong with it.
     pub reason: String,
 }
 
@@ -242,7 +242,7 @@ impl Recovery {
             generation,
             ..self.wanted(name)
         };
-        let bench = Bench::new(stores.len());
+        let bench = Bench::new(stores.len(), self.format);
         let ask = async |place: &Place, heard: &Heard| {
             receive(place, &wanted, to, &bench, &[heard]).await
         };
@@ -298,12 +298,11 @@ impl Recovery {
     ) -> Vec<Suspect> {
         let generation = self.generation();
         let damaged = stores.iter().zip(&survey.nots);
-        let suspect = |(store, not): (&Candidate, &Option<Not>)| match (not, &store.place) {
-            (Some(Not::Damaged { reason }), Ok(place)) => Some(Suspect {
+        let suspect = |(store, not): (&Candidate, &Option<Not>)| match not {
+            Some(Not::Damaged { reason }) => Some(Suspect {
                 store: store.name.clone(),
                 generation,
                 name,
-                key: place.key(generation, name, Format::Gzip),
                 reason: reason.clone(),
             }),
             _ => None,

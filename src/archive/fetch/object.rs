@@ -5,14 +5,12 @@ use std::{
     fs::File,
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::Arc,
 };
-
-use tokio::sync::Semaphore;
 
 use super::{
     FetchError,
     answer::{Answer, Not},
+    bench::{Bench, IN_MEMORY},
     known::Known,
     survey::Heard,
 };
@@ -26,11 +24,6 @@ use crate::{
     postgres::{SegmentName, WalFileName},
     store::ObjectInfo,
 };
-
-/// What is larger than this, packed or unpacked, is unpacked piece by piece
-/// into its file as it comes; what is not, at once and faster. In bytes: a
-/// segment of the default size.
-const IN_MEMORY: u64 = 16 << 20;
 
 /// What is to be received, and what for.
 #[derive(Debug, Clone, Copy)]
@@ -55,37 +48,6 @@ pub(super) enum Proof {
     Claimed,
 }
 
-/// The room in which objects are unpacked: memory, and how many at a time.
-#[derive(Debug, Clone)]
-pub(super) struct Bench {
-    /// Objects as they came: kept apart, since they are a fraction of a raw
-    /// segment and a buffer keeps the room that it once grew to.
-    packed: BufferPool,
-    raw: BufferPool,
-    unpacking: Arc<Semaphore>,
-}
-
-/// How many objects are unpacked at a time: one for each core of a small host.
-const UNPACKING: usize = 2;
-
-impl Bench {
-    /// For at most `at_once` files being received at a time.
-    pub(super) fn new(at_once: usize) -> Self {
-        let largest = IN_MEMORY as usize + (1 << 20);
-        Bench {
-            packed: BufferPool::new(at_once, largest),
-            raw: BufferPool::new(UNPACKING, largest),
-            unpacking: Arc::new(Semaphore::new(UNPACKING)),
-        }
-    }
-
-    /// There will be nothing to do for a while.
-    pub(super) fn rest(&self) {
-        self.packed.release();
-        self.raw.release();
-    }
-}
-
 /// Why an object did not become its file.
 enum Flaw {
     /// It is not what it should be.
@@ -104,9 +66,10 @@ pub(super) async fn receive(
     heard: &[&Heard],
 ) -> Result<Answer<Temporary>, FetchError> {
     let note = |bytes| heard.iter().for_each(|heard| heard.note(bytes));
-    for format in Format::ALL {
+    let mut damaged = Vec::new();
+    for format in bench.formats() {
         let key = place.key(wanted.generation, wanted.name, format);
-        let mut receiver = Receiver::new(*wanted, to, bench);
+        let mut receiver = Receiver::new(*wanted, format, to, bench);
         let sink = |piece: &[u8]| {
             note(piece.len());
             receiver.take(piece);
@@ -117,16 +80,27 @@ pub(super) async fn receive(
             Ok(Some(info)) => info,
         };
         note(0);
-        return match receiver.finish(info).await {
-            Ok(file) => Ok(Answer::Has(file)),
-            Err(Flaw::Here(error)) => Err(error),
-            Err(Flaw::Damage(reason)) => {
-                let reason = format!("\"{key}\" is damaged: {reason}");
-                Ok(Answer::Not(Not::Damaged { reason }))
+        match receiver.finish(info).await {
+            Ok(file) => {
+                bench.found(format);
+                if !damaged.is_empty() {
+                    let (store, reasons) = (place.name(), damaged.join("; "));
+                    tracing::warn!("store \"{store}\": {reasons}; \"{key}\" is whole");
+                }
+                return Ok(Answer::Has(file));
             }
-        };
+            Err(Flaw::Here(error)) => return Err(error),
+            // It may be there in another format, from before that was changed.
+            Err(Flaw::Damage(reason)) => {
+                damaged.push(format!("\"{key}\" is damaged: {reason}"));
+            }
+        }
     }
     note(0);
+    if !damaged.is_empty() {
+        let reason = damaged.join("; ");
+        return Ok(Answer::Not(Not::Damaged { reason }));
+    }
     if wanted.proof != Proof::NotAsked {
         let (generation, ours) = (wanted.generation, wanted.known.system_id);
         let claimed = wanted.proof == Proof::Claimed;
@@ -179,6 +153,7 @@ async fn later_segment(
 /// Takes an object piece by piece.
 struct Receiver {
     wanted: Wanted,
+    format: Format,
     to: PathBuf,
     bench: Bench,
     state: State,
@@ -193,9 +168,10 @@ enum State {
 }
 
 impl Receiver {
-    fn new(wanted: Wanted, to: &Path, bench: &Bench) -> Self {
+    fn new(wanted: Wanted, format: Format, to: &Path, bench: &Bench) -> Self {
         Receiver {
             wanted,
+            format,
             to: to.to_owned(),
             bench: bench.clone(),
             state: State::Held(bench.packed.take()),
@@ -209,12 +185,16 @@ impl Receiver {
                 held.extend_from_slice(piece);
                 // Its own header says early how large the file is.
                 let large = held.len() as u64 > IN_MEMORY
-                    || matches!(read_facts(held), Ok(Some(facts)) if facts.raw_size > IN_MEMORY);
+                    || matches!(
+                        read_facts(self.format, held),
+                        Ok(Some(facts)) if facts.raw_size > IN_MEMORY
+                    );
                 if !large {
                     return;
                 }
                 let held = std::mem::take(&mut **held);
-                stream(&held, &self.wanted, &self.to).map(|decoder| Some(Box::new(decoder)))
+                stream(self.format, &held, &self.wanted, &self.to)
+                    .map(|decoder| Some(Box::new(decoder)))
             }
             State::Streamed(decoder) => decoder.write(piece).map(|()| None).map_err(|e| {
                 let name = self.wanted.name;
@@ -232,6 +212,7 @@ impl Receiver {
     async fn finish(self, info: ObjectInfo) -> Result<Temporary, Flaw> {
         let Receiver {
             wanted,
+            format,
             to,
             bench,
             state,
@@ -248,7 +229,7 @@ impl Receiver {
         let work = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             match state {
-                State::Held(held) => unpack(&held, &wanted, said, &to, &pool),
+                State::Held(held) => unpack((format, &held), &wanted, said, &to, &pool),
                 State::Streamed(decoder) => end(*decoder, &wanted, said, &to),
                 State::Failed(flaw) => Err(flaw),
             }
@@ -265,7 +246,7 @@ impl Receiver {
 
 /// Unpacks an object that is all in memory.
 fn unpack(
-    held: &[u8],
+    (format, held): (Format, &[u8]),
     wanted: &Wanted,
     said: Option<Sha256>,
     to: &Path,
@@ -273,10 +254,10 @@ fn unpack(
 ) -> Result<Temporary, Flaw> {
     let limit = wanted.known.largest(wanted.name);
     let mut raw = pool.take();
-    let facts = match decode(held, limit.min(IN_MEMORY), &mut raw) {
+    let facts = match decode(format, held, limit.min(IN_MEMORY), &mut raw) {
         Err(DecodeError::TooLarge { .. }) if limit > IN_MEMORY => {
             drop(raw);
-            return end(stream(held, wanted, to)?, wanted, said, to);
+            return end(stream(format, held, wanted, to)?, wanted, said, to);
         }
         decoded => decoded.map_err(|error| flaw(error, wanted.name, to))?,
     };
@@ -295,7 +276,12 @@ fn unpack(
 }
 
 /// Begins to unpack what is too large to be held.
-fn stream(held: &[u8], wanted: &Wanted, to: &Path) -> Result<Decoder<Unpacked>, Flaw> {
+fn stream(
+    format: Format,
+    held: &[u8],
+    wanted: &Wanted,
+    to: &Path,
+) -> Result<Decoder<Unpacked>, Flaw> {
     let temporary = Temporary::beside(to).map_err(|error| not_placed(error, to))?;
     let unpacked = Unpacked {
         temporary,
@@ -305,7 +291,7 @@ fn stream(held: &[u8], wanted: &Wanted, to: &Path) -> Result<Decoder<Unpacked>, 
         size: 0,
     };
     let limit = wanted.known.largest(wanted.name);
-    let begun = Decoder::new(unpacked, limit).and_then(|mut decoder| {
+    let begun = Decoder::new(format, unpacked, limit).and_then(|mut decoder| {
         decoder.write(held)?;
         Ok(decoder)
     });

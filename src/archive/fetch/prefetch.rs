@@ -21,7 +21,8 @@ use tokio::{
 use super::{
     FetchError, Recovery, Suspect,
     answer::Not,
-    object::{Bench, Proof, Wanted, receive},
+    bench::Bench,
+    object::{Proof, Wanted, receive},
     spool::Spool,
     survey::{Candidate, Heard, Patience, Survey, survey},
     talk::{self, Word},
@@ -83,7 +84,7 @@ pub async fn prefetch(recovery: &Recovery, how: Prefetching<'_>) -> Result<(), F
         recovery,
         spool,
         stores,
-        bench: Bench::new(AT_ONCE),
+        bench: Bench::new(AT_ONCE, recovery.format),
         state: RefCell::new(State::new(how.after)),
         how,
     };

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     archive::{place::Place, plan::FetchPlan, staging::Staging},
     config::Config,
-    layout::Layout,
+    layout::{Format, Layout},
     postgres::{SegmentName, WalFileName},
     store::{RetryPolicy, Store},
 };
@@ -27,6 +27,8 @@ pub struct Recovery {
     pub(super) staged: Staged,
     pub(super) spool: Option<Spool>,
     pub(super) standby: bool,
+    /// What is written on this host: looked for first.
+    pub(super) format: Format,
 }
 
 impl Recovery {
@@ -62,6 +64,7 @@ impl Recovery {
             staged: if is_ours { staged } else { Staged::NotAsked },
             spool,
             standby: directory.join("standby.signal").exists(),
+            format: config.compression.format,
         })
     }
 

@@ -7,16 +7,26 @@ use crate::{
         object::{ExamineError, examine, metadata},
         place::Place,
     },
-    catalog::Object,
-    codec::{Facts, Sha256},
-    store::{Body, Put, StoreError},
+    catalog,
+    codec::{Facts, Md5, Sha256},
+    layout::{Format, Generation},
+    postgres::WalFileName,
+    store::{Body, ObjectInfo, Put, StoreError},
 };
+
+/// What is to be stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Object {
+    pub(super) generation: Generation,
+    pub(super) name: WalFileName,
+    pub(super) format: Format,
+}
 
 /// What came of it.
 #[derive(Debug, Clone)]
 pub(super) enum Delivered {
     /// The store holds these raw bytes under the key, verified.
-    Stored(Object),
+    Stored(catalog::Object),
     /// The store holds others.
     Conflict {
         /// SHA-256 of their raw bytes.
@@ -27,24 +37,27 @@ pub(super) enum Delivered {
         /// What is wrong with it.
         reason: String,
         /// As the store describes it.
-        object: Object,
+        object: catalog::Object,
     },
 }
 
-/// Stores the object of the file with these facts, unless the key is taken.
+/// Stores the object of the file with these facts, unless there is one of its
+/// name: in another format too, from before the format was changed, or by
+/// another server.
 pub(super) async fn deliver(
     place: &Place,
-    key: &str,
+    object: Object,
     facts: &Facts,
     body: &Body,
 ) -> Result<Delivered, StoreError> {
-    let stored = |stored_size, md5| Object {
-        stored_size,
-        md5,
-        at: Timestamp::now(),
-        attempts: 1,
-    };
-    let there = match place.store.put_new(key, body, &metadata(facts)).await? {
+    for other in object.format.others() {
+        let key = place.key(object.generation, object.name, other);
+        if let Some(there) = place.store.head(&key).await? {
+            return compare(place, &key, (facts, body), there).await;
+        }
+    }
+    let key = place.key(object.generation, object.name, object.format);
+    let there = match place.store.put_new(&key, body, &metadata(facts)).await? {
         // Its MD5 was checked on arrival.
         Put::Created => return Ok(Delivered::Stored(stored(body.length, body.md5))),
         Put::Exists(info) => info,
@@ -52,8 +65,18 @@ pub(super) async fn deliver(
     if there.size == body.length && there.md5 == Some(body.md5) {
         return Ok(Delivered::Stored(stored(body.length, body.md5)));
     }
-    // The same raw bytes can be stored as others: another encoder, another
-    // modification time, an older script. Only reading it all tells.
+    compare(place, &key, (facts, body), there).await
+}
+
+/// Holds an object that is there against the file. The same raw bytes can be
+/// stored as others: another format, encoder or modification time, an older
+/// script. Only reading it all tells.
+async fn compare(
+    place: &Place,
+    key: &str,
+    (facts, body): (&Facts, &Body),
+    there: ObjectInfo,
+) -> Result<Delivered, StoreError> {
     match examine(place, key).await {
         Ok(Some(found)) if found.raw_sha256 == facts.raw_sha256 => {
             Ok(Delivered::Stored(stored(found.info.size, found.md5)))
@@ -67,6 +90,15 @@ pub(super) async fn deliver(
             reason: cause.to_string(),
             object: stored(there.size, there.md5.unwrap_or(body.md5)),
         }),
+    }
+}
+
+fn stored(stored_size: u64, md5: Md5) -> catalog::Object {
+    catalog::Object {
+        stored_size,
+        md5,
+        at: Timestamp::now(),
+        attempts: 1,
     }
 }
 

@@ -6,7 +6,7 @@ use tokio::sync::mpsc::Sender;
 use super::{
     Goal, Job, Pass,
     bodies::{LaneId, Taken},
-    deliver::{Delivered, deliver},
+    deliver::{Delivered, Object, deliver},
     ledger::News,
     owed::{self, Paid},
     pack::PackError,
@@ -129,9 +129,12 @@ impl Lane<'_> {
     async fn deliver(&self, job: &Job, taken: &Taken) -> Result<Delivered, StoreError> {
         let packed = taken.packed();
         self.pass.pace.wait(packed.body.length).await;
-        let generation = self.pass.shipping.staging.marker().generation;
-        let key = self.place.key(generation, job.file.name, packed.format);
-        deliver(self.place, &key, &packed.facts, &packed.body).await
+        let what = Object {
+            generation: self.pass.shipping.staging.marker().generation,
+            name: job.file.name,
+            format: self.pass.shipping.encoder.format(),
+        };
+        deliver(self.place, what, &packed.facts, &packed.body).await
     }
 
     /// Copies, from the stores that have them, the files that staging let go

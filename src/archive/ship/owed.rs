@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::{
     Pass, Shipping,
-    deliver::{Delivered, deliver},
+    deliver::{Delivered, Object, deliver},
 };
 use crate::{
     archive::place::Place,
@@ -122,16 +122,20 @@ async fn copy(
     };
     let unique = format!("{}.owed.{:08x}", record.name, fastrand::u32(..));
     let mut spool = Temporary::create(&pass.shipping.staging.temporaries(), &unique)?;
-    let mut check =
-        Check::new(spool.file(), record.raw_size).map_err(|error| damaged(error.to_string()))?;
-    let key = source.key(generation, record.name, Format::Gzip);
-    let there = source.store.download(&key, |piece| check.take(piece)).await;
-    there
-        .map_err(CopyError::Source)?
-        .ok_or_else(|| damaged("it is gone".to_owned()))?;
-    let copied = check
-        .finish()?
-        .map_err(|error| damaged(error.to_string()))?;
+    let mut found = None;
+    // It goes over as it is, in whichever format.
+    for format in Format::ALL {
+        let mut check = Check::new(format, spool.file(), record.raw_size)
+            .map_err(|error| damaged(error.to_string()))?;
+        let key = source.key(generation, record.name, format);
+        let there = source.store.download(&key, |piece| check.take(piece)).await;
+        if there.map_err(CopyError::Source)?.is_some() {
+            found = Some((format, check.finish()?));
+            break;
+        }
+    }
+    let (format, copied) = found.ok_or_else(|| damaged("it is gone".to_owned()))?;
+    let copied = copied.map_err(|error| damaged(error.to_string()))?;
     if copied.raw_sha256 != record.raw_sha256 {
         return Err(damaged(format!(
             "SHA-256 {} instead of {}",
@@ -142,12 +146,16 @@ async fn copy(
     // anew.
     let body = Body::file(spool.path().to_owned(), copied.stored_size, copied.md5);
     pass.pace.wait(body.length).await;
-    let key = target.key(generation, record.name, Format::Gzip);
+    let object = Object {
+        generation,
+        name: record.name,
+        format,
+    };
     let facts = Facts {
         moments: copied.moments,
         ..facts(record)
     };
-    deliver(target, &key, &facts, &body)
+    deliver(target, object, &facts, &body)
         .await
         .map_err(CopyError::Target)
 }
@@ -173,8 +181,12 @@ struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    fn new(spool: &'a mut std::fs::File, raw_size: u64) -> Result<Self, DecodeError> {
-        let decoder = Decoder::new(Sha256Hasher::default(), raw_size)?;
+    fn new(
+        format: Format,
+        spool: &'a mut std::fs::File,
+        raw_size: u64,
+    ) -> Result<Self, DecodeError> {
+        let decoder = Decoder::new(format, Sha256Hasher::default(), raw_size)?;
         Ok(Check {
             spool,
             md5: Md5Hasher::default(),

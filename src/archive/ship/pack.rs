@@ -13,7 +13,6 @@ use crate::{
     },
     codec::{About, BufferPool, EncodeError, Encoder, Facts, Mapped},
     fs::Temporary,
-    layout::Format,
     postgres::{WalFileName, record},
     store::Body,
 };
@@ -39,7 +38,6 @@ pub(super) struct Packer {
 #[derive(Debug)]
 pub(super) struct Packed {
     pub(super) facts: Facts,
-    pub(super) format: Format,
     pub(super) body: Body,
     /// Removed with the last user.
     spool: Option<Temporary>,
@@ -79,7 +77,8 @@ impl Packed {
 impl Packer {
     /// What [`pack`](Self::pack) takes of memory at the most, in bytes.
     pub(super) fn memory(&self, file: &Staged) -> u64 {
-        // Deflate grows what it cannot compress by less than a thousandth.
+        // What cannot be compressed grows by less than a thousandth, and by the
+        // facts.
         if file.size > SPOOLED {
             SPOOLING
         } else {
@@ -114,7 +113,6 @@ impl Packer {
         let bytes: Bytes = buffer.freeze();
         Ok(Packed {
             facts: encoded.facts,
-            format: Format::Gzip,
             body: Body::bytes(bytes, encoded.md5),
             spool: None,
         })
@@ -129,7 +127,7 @@ impl Packer {
         let directory = self.staging.temporaries();
         let text = name.to_string();
         // Two stores that are out of step may both spool the same file.
-        let unique = format!("{text}.gz.{:08x}", fastrand::u32(..));
+        let unique = format!("{text}.packed.{:08x}", fastrand::u32(..));
         let mut spool = Temporary::create(&directory, &unique)
             .map_err(StagingError::io("make a spool file in", &directory))?;
         let threads = self.threads.max(2);
@@ -142,7 +140,6 @@ impl Packer {
         let body = Body::file(spool.path().to_owned(), encoded.stored_size, encoded.md5);
         Ok(Packed {
             facts: encoded.facts,
-            format: Format::Gzip,
             body,
             spool: Some(spool),
         })

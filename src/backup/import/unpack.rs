@@ -15,6 +15,7 @@ use super::ImportError;
 use crate::{
     codec::{DecodeError, Decoder},
     fs::Scratch,
+    layout::Format,
 };
 
 /// What scratch directories of imports are called.
@@ -141,7 +142,7 @@ fn inflate(mut from: File, into: io::PipeWriter) -> io::Result<()> {
         DecodeError::Sink(cause) => cause,
         error => io::Error::other(error),
     };
-    let mut decoder = Decoder::new(into, u64::MAX - 1).map_err(wrong)?;
+    let mut decoder = Decoder::new(Format::Gzip, into, u64::MAX - 1).map_err(wrong)?;
     let mut piece = vec![0; PIECE];
     loop {
         match from.read(&mut piece) {

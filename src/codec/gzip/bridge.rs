@@ -5,6 +5,8 @@
 use std::{mem::MaybeUninit, pin::Pin};
 
 use cxx::{ExternType, UniquePtr, type_id};
+
+use crate::codec::OutOfMemory;
 // Nothing of these two crates is called from Rust; naming them links what they
 // found or built.
 #[cfg(feature = "libdeflate")]
@@ -85,11 +87,6 @@ unsafe impl ExternType for Room {
     type Kind = cxx::kind::Trivial;
 }
 
-/// Memory for an encoder or a decoder could not be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("allocate a gzip stream: out of memory")]
-pub struct OutOfMemory;
-
 /// Lends the unwritten end of `out`, at most `limit` bytes of it, and keeps
 /// what the call says it produced.
 fn fill(out: &mut Vec<u8>, limit: usize, call: impl FnOnce(&mut [Room]) -> Step) -> Step {
@@ -111,7 +108,7 @@ fn fill(out: &mut Vec<u8>, limit: usize, call: impl FnOnce(&mut [Room]) -> Step)
 }
 
 /// A raw deflate stream being written by zlib.
-pub(super) struct Deflater(UniquePtr<ffi::Deflater>);
+pub(in crate::codec) struct Deflater(UniquePtr<ffi::Deflater>);
 
 // SAFETY: the C++ object is a z_stream that it alone owns and that is touched
 // only through `&mut`; zlib keeps no thread-local or shared state.
@@ -174,7 +171,7 @@ impl Inflater {
 
 /// libdeflate's compressor: one call for a whole stream.
 #[cfg(feature = "libdeflate")]
-pub(super) struct BlockDeflater(UniquePtr<ffi::BlockDeflater>);
+pub(in crate::codec) struct BlockDeflater(UniquePtr<ffi::BlockDeflater>);
 
 // SAFETY: the compressor is memory that this object alone owns and that is
 // touched only through `&mut`; libdeflate's one piece of shared state, the

@@ -1,59 +1,22 @@
 //! An object that is all in memory, back into its file. What cannot be held in
 //! memory goes through [`Decoder`](super::Decoder).
 
-use std::io;
-
 use super::{
-    Facts, OutOfMemory,
     bridge::{Inflater, Outcome, crc32},
     header,
 };
+use crate::codec::{
+    DecodeError, Facts, OutOfMemory,
+    decode::{check_size, check_size_allowed, reserve},
+};
 
-/// An object could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    #[error("not a gzip object")]
-    NotGzip,
-    #[error("gzip header not valid: {0}")]
-    BadHeader(&'static str),
-    #[error("the gzip object ends early")]
-    Truncated,
-    #[error("bytes that are not gzip follow the gzip object's last member")]
-    TrailingGarbage,
-    #[error("the gzip object holds more than the {limit} bytes expected of it")]
-    TooLarge {
-        /// The most raw bytes that the caller allowed.
-        limit: u64,
-    },
-    #[error("the gzip object is corrupt: {0}")]
-    Corrupt(&'static str),
-    #[error(transparent)]
-    OutOfMemory(#[from] OutOfMemory),
-    /// Only of a [`Decoder`](super::Decoder): what it writes to failed.
-    #[error("write raw bytes")]
-    Sink(#[source] io::Error),
-}
-
-impl DecodeError {
-    /// The object is at fault: another store's copy may be whole, and reading
-    /// this one again is no use.
-    pub fn is_damage(&self) -> bool {
-        !matches!(self, DecodeError::OutOfMemory(_) | DecodeError::Sink(_))
-    }
-}
-
-/// Appends the file's bytes to `out`: all members of the object, each checked
-/// against its CRC-32 and size, and altogether against the size in the facts,
-/// where it has them. Never more than `limit` bytes, and no more memory than
-/// that. The caller compares the SHA-256.
-///
-/// On an error `out` is as it was.
-pub fn decode(stored: &[u8], limit: u64, out: &mut Vec<u8>) -> Result<Option<Facts>, DecodeError> {
-    let start = out.len();
-    members(stored, limit, out).inspect_err(|_| out.truncate(start))
-}
-
-fn members(stored: &[u8], limit: u64, out: &mut Vec<u8>) -> Result<Option<Facts>, DecodeError> {
+/// As [`decode`](crate::codec::decode); on an error `out` has what came before
+/// it.
+pub(in crate::codec) fn decode(
+    stored: &[u8],
+    limit: u64,
+    out: &mut Vec<u8>,
+) -> Result<Option<Facts>, DecodeError> {
     let start = out.len();
     let mut streams = Streams::default();
     let mut rest = stored;
@@ -61,7 +24,7 @@ fn members(stored: &[u8], limit: u64, out: &mut Vec<u8>) -> Result<Option<Facts>
     loop {
         let first = rest.len() == stored.len();
         let header = header::parse(rest).map_err(|error| match error {
-            DecodeError::NotGzip if !first => DecodeError::TrailingGarbage,
+            DecodeError::Other(format) if !first => DecodeError::TrailingGarbage(format),
             error => error,
         })?;
         if first {
@@ -96,14 +59,6 @@ fn members(stored: &[u8], limit: u64, out: &mut Vec<u8>) -> Result<Option<Facts>
     }
 }
 
-/// Refuses an object that says itself that it is too large.
-pub(super) fn check_size_allowed(facts: &Option<Facts>, limit: u64) -> Result<(), DecodeError> {
-    match facts {
-        Some(facts) if facts.raw_size > limit => Err(DecodeError::TooLarge { limit }),
-        _ => Ok(()),
-    }
-}
-
 /// Compares a member's trailer with what was inflated.
 pub(super) fn check_trailer(trailer: &[u8; 8], crc: u32, size: u64) -> Result<(), DecodeError> {
     let [a, b, c, d, size_bytes @ ..] = *trailer;
@@ -115,18 +70,6 @@ pub(super) fn check_trailer(trailer: &[u8; 8], crc: u32, size: u64) -> Result<()
         return Err(DecodeError::Corrupt("a member's size does not match"));
     }
     Ok(())
-}
-
-/// Compares the whole with the facts: a gzip file that lost its last members
-/// looks whole to gzip.
-pub(super) fn check_size(facts: &Option<Facts>, raw_size: u64) -> Result<(), DecodeError> {
-    match facts {
-        Some(facts) if raw_size < facts.raw_size => Err(DecodeError::Truncated),
-        Some(facts) if raw_size > facts.raw_size => Err(DecodeError::Corrupt(
-            "it holds more bytes than its header says",
-        )),
-        _ => Ok(()),
-    }
 }
 
 /// How much a member may become.
@@ -239,8 +182,4 @@ impl Streams {
 /// object cannot ask for much memory, whatever its header says.
 fn most_from(stored: &[u8]) -> u64 {
     (stored.len() as u64).saturating_mul(4 * 258)
-}
-
-fn reserve(out: &mut Vec<u8>, size: usize) -> Result<(), DecodeError> {
-    out.try_reserve(size).map_err(|_| OutOfMemory.into())
 }

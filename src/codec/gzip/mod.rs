@@ -3,21 +3,17 @@
 //! written is described in `docs/FORMAT.md`, "Objects: gzip".
 
 mod bridge;
-mod cut;
 mod decode;
-mod encode;
 mod engine;
 mod header;
-mod lanes;
+mod member;
 mod stream;
-#[cfg(test)]
-mod tests;
 mod zeros;
 
-pub use bridge::OutOfMemory;
 pub(super) use bridge::crc32;
-pub use decode::{DecodeError, decode};
-pub use encode::{About, EncodeError, Encoded, Encoder, Members};
+pub(super) use decode::decode;
+pub(super) use engine::{Compressor, Engine};
 pub use engine::{EncoderError, EncoderKind};
-pub use header::{Facts, HEAD_SIZE, read_facts};
-pub use stream::Decoder;
+pub(super) use header::{first as first_header, read_facts};
+pub(super) use member::zeros;
+pub(super) use stream::Decoder;

@@ -3,21 +3,17 @@
 use std::io::Write;
 
 use super::{
-    DecodeError, Facts, OutOfMemory,
     bridge::{Inflater, Outcome, crc32},
-    decode::{check_size, check_size_allowed, check_trailer},
+    decode::check_trailer,
     header,
 };
+use crate::codec::{
+    DecodeError, Facts, OutOfMemory,
+    decode::{check_size, check_size_allowed},
+};
 
-/// Takes an object in pieces of any size and writes the file's bytes to `W`,
-/// with the checks of [`decode`](super::decode). Memory is about 200 KiB,
-/// whatever the object.
-///
-/// Bytes reach `W` before the member they belong to is checked: they count for
-/// nothing until [`finish`](Decoder::finish) has returned `Ok`, and the caller
-/// has compared the SHA-256. After an error the decoder refuses all further
-/// pieces, and `finish` fails.
-pub struct Decoder<W> {
+/// As [`Decoder`](crate::codec::Decoder).
+pub(in crate::codec) struct Decoder<W> {
     sink: W,
     limit: u64,
     state: State,
@@ -48,8 +44,7 @@ const ROOM: usize = 64 * 1024;
 const TRAILER: usize = 8;
 
 impl<W: Write> Decoder<W> {
-    /// The object may hold at most `limit` raw bytes.
-    pub fn new(sink: W, limit: u64) -> Result<Self, DecodeError> {
+    pub(in crate::codec) fn new(sink: W, limit: u64) -> Result<Self, DecodeError> {
         Ok(Decoder {
             sink,
             limit,
@@ -64,13 +59,11 @@ impl<W: Write> Decoder<W> {
         })
     }
 
-    /// What the object says about its file; known once its header has come.
-    pub fn facts(&self) -> Option<&Facts> {
+    pub(in crate::codec) fn facts(&self) -> Option<&Facts> {
         self.facts.as_ref()
     }
 
-    /// Takes the next piece.
-    pub fn write(&mut self, piece: &[u8]) -> Result<(), DecodeError> {
+    pub(in crate::codec) fn write(&mut self, piece: &[u8]) -> Result<(), DecodeError> {
         let taken = self.take(piece);
         if taken.is_err() {
             self.state = State::Failed;
@@ -78,9 +71,7 @@ impl<W: Write> Decoder<W> {
         taken
     }
 
-    /// There are no more pieces: the object is whole, or this fails. The sink
-    /// is given back as it is, not flushed.
-    pub fn finish(self) -> Result<(W, Option<Facts>), DecodeError> {
+    pub(in crate::codec) fn finish(self) -> Result<(W, Option<Facts>), DecodeError> {
         if self.state != (State::Header { first: false }) || !self.pending.is_empty() {
             return Err(DecodeError::Truncated);
         }
@@ -109,7 +100,9 @@ impl<W: Write> Decoder<W> {
         let header = match header::parse(&self.pending) {
             Ok(header) => header,
             Err(DecodeError::Truncated) => return Ok(&piece[most..]),
-            Err(DecodeError::NotGzip) if !first => return Err(DecodeError::TrailingGarbage),
+            Err(DecodeError::Other(format)) if !first => {
+                return Err(DecodeError::TrailingGarbage(format));
+            }
             Err(error) => return Err(error),
         };
         if first {

@@ -8,6 +8,7 @@ mod environment;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::codec::Format;
 use crate::store::{Location, Profile, S3Settings, Secret};
 use secrecy::ExposeSecret;
 
@@ -152,11 +153,15 @@ fn numbers_are_kept_in_their_ranges() {
     for (text, wrong) in [
         (
             "[compression]\nlevel = 0\n",
-            "compression.level: 0 is not in 1..=9",
+            "compression.level: 0 is not in 1..=9 (for gzip; its default is 9)",
         ),
         (
             "[compression]\nlevel = 10\n",
-            "compression.level: 10 is not in 1..=9",
+            "compression.level: 10 is not in 1..=9 (for gzip; its default is 9)",
+        ),
+        (
+            "[compression]\nformat = \"zstd\"\nlevel = 19\n",
+            "compression.level: 19 is not in 1..=9 (for zstd; its default is 3)",
         ),
         (
             "[ship]\nconcurrency = 0\n",
@@ -174,6 +179,17 @@ fn numbers_are_kept_in_their_ranges() {
         let message = error(&format!("{text}{NAS}{R2}"));
         assert_eq!(message, format!("/etc/walkeep/walkeep.toml: {wrong}"));
     }
+    let level = |text: &str| {
+        let Compression { format, level, .. } = good(&format!("{text}{NAS}")).compression;
+        (format, level)
+    };
+    assert_eq!(level(""), (Format::Gzip, 9));
+    assert_eq!(
+        level("[compression]\nformat = \"zstd\"\n"),
+        (Format::Zstd, 3)
+    );
+    let both = "[compression]\nformat = \"zstd\"\nlevel = 7\n";
+    assert_eq!(level(both), (Format::Zstd, 7));
     let config = good(&format!("[staging]\nmin_copies = 2\n{NAS}{R2}"));
     assert_eq!(config.staging.min_copies, 2);
     // Promised in every store, nothing is released before it is there.

@@ -138,10 +138,12 @@ async fn come_back(
     name: WalFileName,
     begun: Instant,
 ) -> anyhow::Result<Option<Sha256>> {
-    let key = place.key(staging.marker().generation, name, Format::Gzip);
     loop {
-        if let Some(found) = object::examine(place, &key).await? {
-            return Ok(Some(found.raw_sha256));
+        for format in Format::ALL {
+            let key = place.key(staging.marker().generation, name, format);
+            if let Some(found) = object::examine(place, &key).await? {
+                return Ok(Some(found.raw_sha256));
+            }
         }
         if begun.elapsed() > PATIENCE {
             return Ok(None);

@@ -112,7 +112,7 @@ const FAMILIES: [&str; 8] = [
 const NEVER: [(&str, &str); 9] = [
     (
         "WALG_COMPRESSION_METHOD",
-        "objects are gzip, which opens without walkeep",
+        "objects are gzip, which opens without walkeep; compression.format has zstd besides",
     ),
     (
         "WALG_RETAIN_BACKUPS",

@@ -2,9 +2,15 @@
 
 use proptest::prelude::*;
 
+use jiff::Timestamp;
+
 use super::*;
+use crate::codec::{
+    Sha256,
+    facts::{FACTS_ID, FACTS_SIZE},
+};
 use crate::postgres::{
-    Lsn,
+    Lsn, Moments,
     moments::{Commit, MOST_RESTORE_POINTS, RestorePoint},
 };
 
@@ -141,7 +147,8 @@ fn other_programs_headers_are_gzip_but_not_ours() {
 
 #[test]
 fn what_is_no_gzip_is_refused() {
-    let not_gzip = |bytes: &[u8]| matches!(read_facts(bytes), Err(DecodeError::NotGzip));
+    let not_gzip =
+        |bytes: &[u8]| matches!(read_facts(bytes), Err(DecodeError::Other(Format::Gzip)));
     assert!(not_gzip(b"PK\x03\x04") && not_gzip(b"\x1F\x9D") && not_gzip(&[0; 8192]));
     let bad = |bytes: &[u8]| matches!(read_facts(bytes), Err(DecodeError::BadHeader(_)));
     assert!(bad(b"\x1F\x8B\x09\0\0\0\0\0\0\x03"));

@@ -1,5 +1,5 @@
-//! Our objects, opened by the programs that people have: `gzip`, `gunzip` and
-//! Python's `gzip`. And theirs, opened by us.
+//! Our objects, opened by the programs that people have: `gzip`, `gunzip`,
+//! Python's `gzip` and `zstd`. And theirs, opened by us.
 #![allow(clippy::disallowed_methods)] // durability is nothing to a test's files
 
 use std::{
@@ -46,15 +46,14 @@ fn python_is_missing() -> bool {
     false
 }
 
-#[test]
-fn gzip_gunzip_and_python_open_every_object() {
-    let directory = tempfile::tempdir().unwrap();
+/// Files of every kind: empty, tiny, zeros, with a tail, of several pieces.
+fn raws() -> [Vec<u8>; 8] {
     let with_tail = |data: usize, size: usize| {
         let mut raw = wal_like(data);
         raw.resize(size, 0);
         raw
     };
-    let raws = [
+    [
         Vec::new(),
         vec![0],
         vec![0; 16 * MIB],
@@ -63,8 +62,67 @@ fn gzip_gunzip_and_python_open_every_object() {
         with_tail(MIB, 16 * MIB),
         wal_like(16 * MIB),
         with_tail(30 * MIB, 40 * MIB),
-    ];
-    for encoder in encoders() {
+    ]
+}
+
+fn encoders_of(format: Format) -> impl Iterator<Item = Encoder> {
+    let encoders = encoders().into_iter();
+    encoders.filter(move |encoder| encoder.format() == format)
+}
+
+#[test]
+fn zstd_opens_every_object() {
+    let directory = tempfile::tempdir().unwrap();
+    for encoder in encoders_of(Format::Zstd) {
+        for (number, raw) in raws().iter().enumerate() {
+            let file = format!("{number}.zst");
+            fs::write(directory.path().join(&file), encode(&encoder, raw, 2).0).unwrap();
+            run("zstd", &["-q", "-t", &file], directory.path());
+            let opened = run("zstd", &["-q", "-d", "-c", &file], directory.path()).stdout;
+            assert!(opened == *raw, "zstd, {encoder:?}, raw {number}");
+        }
+    }
+}
+
+#[test]
+fn what_zstd_writes_is_read_without_facts() {
+    let directory = tempfile::tempdir().unwrap();
+    let raw = wal_like(3 * MIB);
+    fs::write(directory.path().join("raw"), &raw).unwrap();
+    let by_zstd = |options: &str| {
+        let script = format!("zstd -q {options}");
+        run("sh", &["-c", &script], directory.path()).stdout
+    };
+    let file = by_zstd("-19 -c raw");
+    // A frame that does not tell its size, and one without a checksum.
+    let pipe = by_zstd("--no-check -c <raw");
+    let adapted = by_zstd("-T2 -B1MiB -c raw");
+    for (stored, times) in [
+        ([file.as_slice(), &pipe].concat(), 2),
+        (file, 1),
+        (pipe, 1),
+        (adapted, 1),
+    ] {
+        assert_eq!(read_facts(Format::Zstd, &stored).unwrap(), None);
+        let (mut back, limit) = (Vec::new(), 6 * MIB as u64);
+        let facts = decode(Format::Zstd, &stored, limit, &mut back).unwrap();
+        assert!(back == raw.repeat(times) && facts.is_none());
+        assert!(in_pieces(Format::Zstd, &stored, 10_000, limit).unwrap() == back);
+    }
+    // More than the window that is held in memory.
+    let long = by_zstd("--ultra --long=27 -c <raw");
+    let error = in_pieces(Format::Zstd, &long, 10_000, 6 * MIB as u64).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "header not valid: it asks for a window of more than 8 MiB"
+    );
+}
+
+#[test]
+fn gzip_gunzip_and_python_open_every_object() {
+    let directory = tempfile::tempdir().unwrap();
+    let raws = raws();
+    for encoder in encoders_of(Format::Gzip) {
         let mut files = Vec::new();
         for (number, raw) in raws.iter().enumerate() {
             let file = format!("{number}.gz");
@@ -121,9 +179,10 @@ fn what_gzip_and_python_write_is_read_without_facts() {
         theirs.push((fs::read(directory.path().join("py.gz")).unwrap(), 1));
     }
     for (stored, times) in theirs {
-        assert_eq!(read_facts(&stored).unwrap(), None);
-        let mut back = Vec::new();
-        assert_eq!(decode(&stored, 6 * MIB as u64, &mut back).unwrap(), None);
+        assert_eq!(read_facts(Format::Gzip, &stored).unwrap(), None);
+        let (mut back, limit) = (Vec::new(), 6 * MIB as u64);
+        let facts = decode(Format::Gzip, &stored, limit, &mut back).unwrap();
+        assert_eq!(facts, None);
         assert!(back == raw.repeat(times));
     }
 }

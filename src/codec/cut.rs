@@ -1,25 +1,26 @@
-//! Where a file is cut into gzip members. The rule looks at sizes alone, never
-//! at the number of threads: the same file gives the same object everywhere.
+//! Where a file is cut into pieces: gzip's members, zstd's frames. The rule
+//! looks at sizes alone, never at the number of threads: the same file gives
+//! the same object everywhere.
 
 use std::ops::Range;
 
 const MIB: usize = 1024 * 1024;
 
-/// No member but an only one is smaller: each starts without a window of
+/// No piece but an only one is smaller: each starts without a window of
 /// earlier bytes, which costs size.
-const MIN_MEMBER: usize = 2 * MIB;
+const MIN_PIECE: usize = 2 * MIB;
 
 /// Which of the two rules holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// For size: up to 16 MiB, a segment's usual size, is one member; what is
+    /// For size: up to 16 MiB, a segment's usual size, is one piece; what is
     /// longer is cut every 4 MiB.
     Size,
     /// For latency: cut every 2 MiB, so that several threads share a segment.
     Latency,
 }
 
-/// The members that `size` bytes make under `rule`.
+/// The pieces that `size` bytes make under `rule`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cuts {
     size: usize,
@@ -32,24 +33,24 @@ impl Cuts {
         let step = match rule {
             Rule::Size if size <= 16 * MIB => size,
             Rule::Size => 4 * MIB,
-            Rule::Latency => MIN_MEMBER,
+            Rule::Latency => MIN_PIECE,
         };
         let count = if size == 0 {
             0
         } else {
-            // A short rest joins the member before it.
+            // A short rest joins the piece before it.
             let rest = size % step;
-            (size / step + usize::from(rest >= MIN_MEMBER)).max(1)
+            (size / step + usize::from(rest >= MIN_PIECE)).max(1)
         };
         Cuts { size, step, count }
     }
 
-    /// How many members; 0 for no bytes.
+    /// How many pieces; 0 for no bytes.
     pub(super) fn count(&self) -> usize {
         self.count
     }
 
-    /// The bytes of the member numbered `index`, from 0.
+    /// The bytes of the piece numbered `index`, from 0.
     pub(super) fn range(&self, index: usize) -> Range<usize> {
         let end = if index + 1 == self.count {
             self.size
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_is_one_member_and_more_is_cut() {
+    fn a_segment_is_one_piece_and_more_is_cut() {
         use Rule::*;
         assert!(sizes(0, Size).is_empty());
         assert_eq!(sizes(1, Size), [1]);

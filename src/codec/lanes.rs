@@ -1,19 +1,19 @@
-//! Members compressed on several threads and taken in order. Each thread has a
-//! lane: members `n`, `n + lanes`, … and two buffers, so that it may be one
-//! member ahead of the taker and no more.
+//! Pieces compressed on several threads and taken in order. Each thread has a
+//! lane: pieces `n`, `n + lanes`, … and two buffers, so that it may be one
+//! piece ahead of the taker and no more.
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use super::{
     EncodeError, OutOfMemory,
     cut::Cuts,
-    engine::{Compressor, Engine},
+    engine::{Compressor, Engine, Position},
 };
 
-/// One member's deflate stream and the CRC-32 of its raw bytes.
-type Made = Result<(Vec<u8>, u32), OutOfMemory>;
+/// One piece.
+type Made = Result<Vec<u8>, OutOfMemory>;
 
-/// Calls `take` for each member in order, from the calling thread, while
+/// Calls `take` for each piece in order, from the calling thread, while
 /// `threads` others compress. Stops at the first error.
 pub(super) fn compress(
     engine: Engine,
@@ -32,14 +32,10 @@ pub(super) fn compress(
                     // The receiver is at hand: this cannot fail.
                     let _ = free.send(Vec::new());
                 }
-                let members = (lane..cuts.count()).step_by(lanes);
+                let pieces = (lane..cuts.count()).step_by(lanes);
                 scope.spawn(move || {
-                    run_lane(
-                        engine,
-                        members.map(|i| &body[cuts.range(i)]),
-                        &free_in,
-                        &made_out,
-                    );
+                    let pieces = pieces.map(|i| (Position::of(i), &body[cuts.range(i)]));
+                    run_lane(engine, pieces, &free_in, &made_out);
                 });
                 (made, free)
             })
@@ -53,29 +49,28 @@ pub(super) fn compress(
     })
 }
 
-/// A member that a lane is working on.
+/// A piece that a lane is working on.
 pub(super) struct Coming<'a> {
     made: &'a Receiver<Made>,
     free: &'a Sender<Vec<u8>>,
 }
 
 impl Coming<'_> {
-    /// Waits for the member's deflate stream, appends it to `out` and returns
-    /// the CRC-32 of its raw bytes.
-    pub(super) fn wait(self, out: &mut Vec<u8>) -> Result<u32, OutOfMemory> {
+    /// Waits for the piece and appends it to `out`.
+    pub(super) fn wait(self, out: &mut Vec<u8>) -> Result<(), OutOfMemory> {
         // A lane ends early only after an error, which it has sent, or by a
         // panic, which the scope passes on.
-        let (stream, crc) = self.made.recv().unwrap_or(Err(OutOfMemory))?;
-        out.extend_from_slice(&stream);
-        // A lane that has no member left takes no buffer.
-        let _ = self.free.send(stream);
-        Ok(crc)
+        let piece = self.made.recv().unwrap_or(Err(OutOfMemory))?;
+        out.extend_from_slice(&piece);
+        // A lane that has no piece left takes no buffer.
+        let _ = self.free.send(piece);
+        Ok(())
     }
 }
 
 fn run_lane<'a>(
     engine: Engine,
-    members: impl Iterator<Item = &'a [u8]>,
+    pieces: impl Iterator<Item = (Position, &'a [u8])>,
     free: &Receiver<Vec<u8>>,
     made: &SyncSender<Made>,
 ) {
@@ -86,14 +81,14 @@ fn run_lane<'a>(
             return;
         }
     };
-    for raw in members {
-        let Ok(mut stream) = free.recv() else {
+    for (at, raw) in pieces {
+        let Ok(mut piece) = free.recv() else {
             return;
         };
-        stream.clear();
-        let result = compressor.deflate(raw, None, &mut stream);
+        piece.clear();
+        let result = compressor.piece(raw, at, None, &mut piece);
         let failed = result.is_err();
-        if made.send(result.map(|crc| (stream, crc))).is_err() || failed {
+        if made.send(result.map(|()| piece)).is_err() || failed {
             return;
         }
     }

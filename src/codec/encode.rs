@@ -1,5 +1,5 @@
-//! A file, made into an object: header, members, zero tail; SHA-256 of what
-//! goes in and MD5 of what comes out.
+//! A file, made into an object: header, pieces (gzip's members, zstd's frames),
+//! zero tail; SHA-256 of what goes in and MD5 of what comes out.
 
 use std::{
     fs::File,
@@ -10,24 +10,20 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    EncoderError, EncoderKind, Facts, OutOfMemory,
+    EncoderError, EncoderKind, Facts, Format, Md5, OutOfMemory, Sha256,
     cut::{Cuts, Rule},
-    engine::{Compressor, Engine},
-    header, lanes, zeros,
+    digest::{Md5Hasher, Sha256Hasher},
+    engine::{Compressor, Engine, Position},
+    facts::is_valid_name,
+    lanes, zeros,
 };
-use crate::{
-    codec::{
-        Md5, Sha256,
-        digest::{Md5Hasher, Sha256Hasher},
-    },
-    postgres::Moments,
-};
+use crate::postgres::Moments;
 
 /// Makes objects out of files.
 ///
-/// The same bytes, name, time, moments, kind and level give the same object,
-/// whatever the number of threads, while the same encoder's version does the
-/// work.
+/// The same bytes, name, time, moments, format, kind and level give the same
+/// object, whatever the number of threads, while the same encoder's version
+/// does the work.
 #[derive(Debug, Clone)]
 pub struct Encoder {
     engine: Engine,
@@ -85,16 +81,26 @@ pub enum EncodeError {
 }
 
 impl Encoder {
-    /// `level` is 1 to 9, as `gzip` has it; see [`EncoderKind`] for what it
-    /// means to each encoder.
+    /// Of gzip. `level` is 1 to 9, as `gzip` has it; see [`EncoderKind`] for
+    /// what it means to each encoder.
     pub fn new(kind: EncoderKind, level: u32) -> Result<Self, EncoderError> {
+        Self::of(Format::Gzip, kind, level)
+    }
+
+    /// Of any format. `kind` is gzip's; `level` is 1 to 9, for zstd its own.
+    pub fn of(format: Format, kind: EncoderKind, level: u32) -> Result<Self, EncoderError> {
         Ok(Encoder {
-            engine: Engine::new(kind, level)?,
+            engine: Engine::new(format, kind, level)?,
             rule: Rule::Size,
         })
     }
 
-    /// Cuts files into members of 2 MiB, so that several threads share one
+    /// The format of the objects.
+    pub fn format(&self) -> Format {
+        self.engine.format()
+    }
+
+    /// Cuts files into pieces of 2 MiB, so that several threads share one
     /// segment. The objects are about 0.5 % larger.
     pub fn low_latency(self) -> Self {
         Encoder {
@@ -103,7 +109,7 @@ impl Encoder {
         }
     }
 
-    /// An encoder of single members.
+    /// An encoder of single pieces.
     pub fn single_members(&self) -> Result<Members, OutOfMemory> {
         Ok(Members(Compressor::new(self.engine)?))
     }
@@ -113,11 +119,11 @@ impl Encoder {
     ///
     /// With one thread all work is done in the calling one. With more, that
     /// many compress while the calling one hashes; a file that makes one
-    /// member has one thread to compress and one to hash.
+    /// piece has one thread to compress and one to hash.
     ///
     /// On an error `out` is as it was.
     ///
-    /// [`Mapped`]: crate::codec::Mapped
+    /// [`Mapped`]: super::Mapped
     pub fn encode(
         &self,
         raw: &[u8],
@@ -127,9 +133,10 @@ impl Encoder {
     ) -> Result<Encoded, EncodeError> {
         let start = out.len();
         let mut facts = unhashed(raw, about)?;
-        let made = self.members(raw, &header::first(&facts), threads, out, &mut |_| Ok(()));
+        let header = self.engine.header(&facts);
+        let made = self.pieces(raw, &header, threads, out, &mut |_| Ok(()));
         facts.raw_sha256 = made.inspect_err(|_| out.truncate(start))?;
-        let header = header::first(&facts);
+        let header = self.engine.header(&facts);
         let object = &mut out[start..];
         object[..header.len()].copy_from_slice(&header);
         Ok(Encoded {
@@ -139,8 +146,8 @@ impl Encoder {
         })
     }
 
-    /// The same object, written to a file member by member, for files over
-    /// 32 MiB: memory is a few members for each thread, whatever the size of
+    /// The same object, written to a file piece by piece, for files over
+    /// 32 MiB: memory is a few pieces for each thread, whatever the size of
     /// `raw`. `spool` is empty and open for reading and writing: once the
     /// SHA-256 is known the header is written again, and then the object is
     /// read for its MD5. It is not fsynced.
@@ -152,26 +159,26 @@ impl Encoder {
         spool: &mut File,
     ) -> Result<Encoded, EncodeError> {
         let mut facts = unhashed(raw, about)?;
-        let header = header::first(&facts);
+        let header = self.engine.header(&facts);
         let mut stored_size = 0;
-        let mut member = Vec::new();
-        facts.raw_sha256 = self.members(raw, &header, threads, &mut member, &mut |member| {
-            spool.write_all(member)?;
-            stored_size += member.len() as u64;
-            member.clear();
+        let mut piece = Vec::new();
+        facts.raw_sha256 = self.pieces(raw, &header, threads, &mut piece, &mut |piece| {
+            spool.write_all(piece)?;
+            stored_size += piece.len() as u64;
+            piece.clear();
             Ok(())
         })?;
-        spool.write_all_at(&header::first(&facts), 0)?;
+        spool.write_all_at(&self.engine.header(&facts), 0)?;
         Ok(Encoded {
             facts,
             stored_size,
-            md5: md5_of_file(spool, stored_size, member)?,
+            md5: md5_of_file(spool, stored_size, piece)?,
         })
     }
 
-    /// Appends all members to `out`, and calls `flush` with it after each. The
-    /// first begins with `header`.
-    fn members(
+    /// Appends the header and all pieces to `out`, and calls `flush` with it
+    /// after each piece.
+    fn pieces(
         &self,
         raw: &[u8],
         header: &[u8],
@@ -185,47 +192,33 @@ impl Encoder {
         out.extend_from_slice(header);
 
         if threads > 1 && cuts.count() > 1 {
-            lanes::compress(self.engine, threads, body, cuts, |index, stream| {
-                if index > 0 {
-                    out.extend_from_slice(&header::next());
-                }
+            lanes::compress(self.engine, threads, body, cuts, |index, piece| {
                 // The calling thread hashes a piece while others compress it.
                 hasher.update(&body[cuts.range(index)]);
-                let crc = stream.wait(out)?;
-                finish_member(out, crc, cuts.range(index).len() as u64);
+                piece.wait(out)?;
                 Ok(flush(out)?)
             })?;
         } else if threads > 1 && cuts.count() == 1 {
             let mut compressor = Compressor::new(self.engine)?;
-            let crc = std::thread::scope(|scope| {
+            std::thread::scope(|scope| {
                 scope.spawn(|| hasher.update(body));
-                compressor.deflate(body, None, out)
+                compressor.piece(body, Position::First, None, out)
             })?;
-            finish_member(out, crc, body.len() as u64);
             flush(out)?;
         } else if raw.is_empty() {
-            let crc = Compressor::new(self.engine)?.deflate(raw, None, out)?;
-            finish_member(out, crc, 0);
+            Compressor::new(self.engine)?.piece(raw, Position::First, None, out)?;
             flush(out)?;
         } else {
             let mut compressor = Compressor::new(self.engine)?;
             for index in 0..cuts.count() {
-                if index > 0 {
-                    out.extend_from_slice(&header::next());
-                }
                 let piece = &body[cuts.range(index)];
-                let crc = compressor.deflate(piece, Some(&mut hasher), out)?;
-                finish_member(out, crc, piece.len() as u64);
+                compressor.piece(piece, Position::of(index), Some(&mut hasher), out)?;
                 flush(out)?;
             }
         }
 
         if tail > 0 {
-            if cuts.count() > 0 {
-                out.extend_from_slice(&header::next());
-            }
-            let crc = zeros::append(tail, out);
-            finish_member(out, crc, tail);
+            self.engine.zeros(tail, Position::of(cuts.count()), out);
             flush(out)?;
             zeros::feed(tail, |zeros| hasher.update(zeros));
         }
@@ -233,25 +226,23 @@ impl Encoder {
     }
 }
 
-/// Makes single members, one piece of a larger object each: whatever is joined
-/// of them, `gunzip` opens. For one thread.
+/// Makes single pieces of a larger object: whatever is joined of them,
+/// `gunzip` or `zstd -d` opens. For one thread.
 pub struct Members(Compressor);
 
 impl Members {
-    /// Appends `raw` as a member to `out`. On an error `out` is as it was.
+    /// Appends `raw` as a member or frame to `out`. On an error `out` is as it
+    /// was.
     pub fn append(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), OutOfMemory> {
         let start = out.len();
-        out.extend_from_slice(&header::next());
-        let crc = self.0.deflate(raw, None, out);
-        let crc = crc.inspect_err(|_| out.truncate(start))?;
-        finish_member(out, crc, raw.len() as u64);
-        Ok(())
+        let made = self.0.piece(raw, Position::Next, None, out);
+        made.inspect_err(|_| out.truncate(start))
     }
 }
 
 /// The facts of a file whose SHA-256 is still to come.
 fn unhashed(raw: &[u8], about: About<'_>) -> Result<Facts, EncodeError> {
-    if !header::is_valid_name(about.file_name) {
+    if !is_valid_name(about.file_name) {
         return Err(EncodeError::FileName(about.file_name.to_owned()));
     }
     Ok(Facts {
@@ -261,12 +252,6 @@ fn unhashed(raw: &[u8], about: About<'_>) -> Result<Facts, EncodeError> {
         modified: about.modified,
         moments: about.moments,
     })
-}
-
-/// A member's trailer (RFC 1952, 2.3.1): CRC-32, and the size modulo 2^32.
-fn finish_member(out: &mut Vec<u8>, crc: u32, size: u64) {
-    out.extend_from_slice(&crc.to_le_bytes());
-    out.extend_from_slice(&(size as u32).to_le_bytes());
 }
 
 /// Reads back what was just written, which the page cache still has.
