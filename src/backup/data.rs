@@ -91,8 +91,10 @@ pub struct Reading<'a> {
     pub check_from: Option<Lsn>,
     /// The archive's generation.
     pub generation: Generation,
-    /// How objects are made.
+    /// How chunks are compressed.
     pub encoder: &'a Encoder,
+    /// How index objects are.
+    pub gzip: &'a Encoder,
     /// Where stores are spoken to.
     pub runtime: Handle,
     /// The backup before: a store that has it, and its lines.
@@ -209,7 +211,7 @@ impl Reading<'_> {
         let mut scan = Scan::of(self.data)?;
         let before = self.before.as_ref().map(|(_, lines)| lines.pages());
         let before = before.unwrap_or_default().iter().copied().collect();
-        let mut writing = Writing::new(packs, self.encoder, self.generation, before);
+        let mut writing = Writing::new(packs, self.gzip, self.generation, before);
         let mut queue = Queue::default();
         while let Some(found) = scan.find_next()? {
             self.hand_out(found, &work, &mut queue)?;

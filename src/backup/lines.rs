@@ -23,7 +23,7 @@ use crate::{
 /// The lines, as they are written down.
 pub(super) struct Writing<'a> {
     packs: &'a Packs,
-    encoder: &'a Encoder,
+    gzip: &'a Encoder,
     generation: Generation,
     pages: Pages,
     /// Those of the backup before, which every store has.
@@ -35,13 +35,13 @@ impl<'a> Writing<'a> {
     /// Nothing is written yet.
     pub(super) fn new(
         packs: &'a Packs,
-        encoder: &'a Encoder,
+        gzip: &'a Encoder,
         generation: Generation,
         before: BTreeSet<Sha256>,
     ) -> Self {
         Writing {
             packs,
-            encoder,
+            gzip,
             generation,
             pages: Pages::default(),
             before,
@@ -139,7 +139,7 @@ impl<'a> Writing<'a> {
 
     /// Sends an index object.
     fn index(&mut self, bytes: &[u8], digest: Sha256) -> Result<(), DataError> {
-        let object = object(self.encoder, bytes, &digest.to_string())?;
+        let object = object(self.gzip, bytes, &digest.to_string())?;
         self.data.totals.index_bytes += object.length;
         let key = Key::Index(self.generation, digest);
         Ok(self.packs.send_object(key, object)?)
@@ -169,9 +169,9 @@ fn there(
 }
 
 /// A small gzip object, whose bytes depend on nothing but `raw` and `name`.
-pub fn object(encoder: &Encoder, raw: &[u8], name: &str) -> Result<Body, EncodeError> {
+pub fn object(gzip: &Encoder, raw: &[u8], name: &str) -> Result<Body, EncodeError> {
     let mut bytes = Vec::new();
-    let encoded = encoder.encode(raw, About::new(name, Timestamp::UNIX_EPOCH), 1, &mut bytes)?;
+    let encoded = gzip.encode(raw, About::new(name, Timestamp::UNIX_EPOCH), 1, &mut bytes)?;
     Ok(Body::bytes(bytes.into(), encoded.md5))
 }
 

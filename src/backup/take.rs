@@ -25,7 +25,7 @@ use super::{
 use crate::{
     archive::{inspect::Owner, pace::Pace, place::Place},
     codec::Encoder,
-    layout::{BackupId, Format, Generation, Key},
+    layout::{BackupId, Generation, Key},
     postgres::{
         checksum::PAGE,
         label::{BackupLabel, parse_tablespace_map},
@@ -51,10 +51,10 @@ pub struct Taking {
     pub data: PathBuf,
     /// Where it goes.
     pub places: Vec<Place>,
-    /// How it is compressed.
+    /// How the data are compressed.
     pub encoder: Encoder,
-    /// Into which format.
-    pub format: Format,
+    /// How the manifest is, and its parts.
+    pub gzip: Encoder,
     /// Bytes per second over all stores; `None` is no limit.
     pub rate_limit: Option<u64>,
     /// How many threads read and compress.
@@ -157,7 +157,7 @@ fn take_announced(
     });
     let packs = Packs::new(
         (taking.generation, id),
-        taking.format,
+        taking.encoder.format(),
         taking.runtime.clone(),
         uploads,
     );
@@ -166,6 +166,7 @@ fn take_announced(
         check_from,
         generation: taking.generation,
         encoder: &taking.encoder,
+        gzip: &taking.gzip,
         runtime: taking.runtime.clone(),
         before: before
             .as_ref()
@@ -188,7 +189,7 @@ fn take_announced(
     let formats = before.as_ref().map(|(_, manifest)| manifest.formats());
     let format_of = |backup| {
         let earlier = formats.as_ref().and_then(|formats| formats.get(&backup));
-        earlier.copied().unwrap_or(taking.format)
+        earlier.copied().unwrap_or(taking.encoder.format())
     };
     let manifest = Manifest {
         format: manifest::FORMAT,
@@ -365,7 +366,7 @@ async fn finish(
     let text = manifest.to_json()?;
     let upload = Upload {
         key: Key::Manifest(taking.generation, manifest.id),
-        body: object(&taking.encoder, &text, "manifest.json")?,
+        body: object(&taking.gzip, &text, "manifest.json")?,
         memory: None,
     };
     senders.put(&upload).await;

@@ -37,6 +37,9 @@ fn recovers_by_the_page(server: &S3Server, kind: &str) {
         "UPDATE kept SET word = 'changed' WHERE i BETWEEN 500 AND 1500; \
          CREATE TABLE later AS SELECT i FROM generate_series(1, 50000) i; CHECKPOINT",
     );
+    // From here on in the other format, beside what is there.
+    let zstd = "[compression]\nformat = \"zstd\"\n\n";
+    site.configure(&format!("{}{zstd}", site.head(&primary)), &table);
     site.walkeep(&["backup", "create"]).expect(0);
     primary.sql("INSERT INTO kept VALUES (0, 'behind the backup', '')");
     let last = primary.switch_wal();

@@ -9,6 +9,7 @@
 mod delta;
 mod elsewhere;
 mod imported;
+mod formats;
 mod load;
 mod promotion;
 mod rearmed;

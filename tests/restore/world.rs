@@ -157,7 +157,10 @@ impl World {
         let mut files = self.stores[store].object_files(BUCKET);
         files.retain(|path| {
             let name = path.file_name().and_then(|name| name.to_str());
-            let stem = name.and_then(|name| name.strip_suffix(".gz"));
+            let stem = name.and_then(|name| {
+                name.strip_suffix(".gz")
+                    .or_else(|| name.strip_suffix(".zst"))
+            });
             stem.is_some_and(|stem| stem.len() == 6 && stem.parse::<u32>().is_ok())
         });
         files
