@@ -7,7 +7,9 @@ use walkeep::codec::{DecodeError, Decoder, Format, decode, read_facts};
 
 const LIMIT: u64 = 1 << 20;
 
-fuzz_target!(|stored: &[u8]| Format::ALL.into_iter().for_each(|format| check(format, stored)));
+fuzz_target!(|stored: &[u8]| Format::ALL
+    .into_iter()
+    .for_each(|format| check(format, stored)));
 
 fn check(format: Format, stored: &[u8]) {
     let facts = read_facts(format, stored);

@@ -2,7 +2,7 @@
 //! is. One store alone gives a catalog that is equal to any other in every
 //! fact about that store's objects; the next store adds its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
@@ -13,9 +13,10 @@ use crate::{
         object::{ExamineError, Examined, examine, facts_in},
         place::Place,
     },
+    backup::base::{self, BackupError},
     catalog::{Catalog, CatalogError, FileRecord, Joined, Object, Replica},
     codec::{Facts, HEAD_SIZE, Md5, read_facts},
-    layout::{Generation, Key, Layout},
+    layout::{BackupId, Generation, Key, Layout},
     postgres::{SegmentSize, WalFileName},
     store::{ObjectInfo, StoreError},
 };
@@ -33,9 +34,11 @@ pub struct Rebuilt {
     /// Of those, the ones that said nothing of themselves (an older script's)
     /// and were hashed by download.
     pub adopted: u64,
+    /// Base backups.
+    pub backups: u64,
     /// Keys below the prefix that are not walkeep's.
     pub foreign: u64,
-    /// Replicas that the catalog had and the store has not.
+    /// Replicas and backups that the catalog had and the store has not.
     pub gone: u64,
     /// What somebody should look at, as sentences.
     pub problems: Vec<String>,
@@ -68,6 +71,7 @@ pub async fn rebuild(place: &Place, catalog: &Catalog) -> Result<Rebuilt, Rebuil
     let listed = Timestamp::now();
     let mut outcome = Rebuilt::default();
     let mut seen: BTreeSet<(Generation, WalFileName)> = BTreeSet::new();
+    let mut backups: BTreeSet<(Generation, BackupId)> = BTreeSet::new();
     let mut generations: BTreeSet<Generation> = BTreeSet::from([Generation::FIRST]);
     let mut listing = place.store.list(place.layout.root(), None);
     loop {
@@ -75,7 +79,7 @@ pub async fn rebuild(place: &Place, catalog: &Catalog) -> Result<Rebuilt, Rebuil
         if page.is_empty() {
             break;
         }
-        let mut wal = Vec::new();
+        let (mut wal, mut manifests) = (Vec::new(), Vec::new());
         for info in page {
             match place.layout.parse(&info.key) {
                 Some(Key::Wal(generation, name, _)) => {
@@ -86,9 +90,13 @@ pub async fn rebuild(place: &Place, catalog: &Catalog) -> Result<Rebuilt, Rebuil
                 Some(Key::Cluster(generation)) => {
                     generations.insert(generation);
                 }
-                // Their manifests are what says which backups there are.
-                Some(Key::Manifest(..) | Key::Running(..) | Key::Pack(..) | Key::Index(..))
-                | Some(Key::Probe) => {}
+                Some(Key::Manifest(generation, id)) => {
+                    generations.insert(generation);
+                    backups.insert((generation, id));
+                    manifests.push((generation, id, info));
+                }
+                // A backup is what its manifest says.
+                Some(Key::Running(..) | Key::Pack(..) | Key::Index(..) | Key::Probe) => {}
                 None => outcome.foreign += 1,
             }
         }
@@ -111,12 +119,15 @@ pub async fn rebuild(place: &Place, catalog: &Catalog) -> Result<Rebuilt, Rebuil
             }
         }
         note(place, catalog, batch, &mut outcome).await?;
+        note_backups(place, catalog, manifests, &mut outcome).await?;
     }
     let store = place.name().to_string();
     catalog.write(|writer| {
         for generation in &generations {
             let is_there = |name: WalFileName| seen.contains(&(*generation, name));
             outcome.gone += writer.drop_unseen(*generation, &store, listed, is_there)?;
+            let is_there = |id: BackupId| backups.contains(&(*generation, id));
+            outcome.gone += writer.drop_unseen_backups(*generation, &store, listed, is_there)?;
         }
         Ok(())
     })?;
@@ -258,5 +269,29 @@ async fn note(
     })?;
     outcome.files += batch.len() as u64;
     outcome.adopted += batch.iter().filter(|found| found.adopted).count() as u64;
+    Ok(())
+}
+
+/// Reads the manifests of a page, and notes the backups.
+async fn note_backups(
+    place: &Place,
+    catalog: &Catalog,
+    manifests: Vec<(Generation, BackupId, ObjectInfo)>,
+    outcome: &mut Rebuilt,
+) -> Result<(), RebuildError> {
+    for (generation, id, info) in manifests {
+        let manifest = match base::manifest(place, generation, id).await {
+            Ok(manifest) => manifest,
+            Err(BackupError::Store(error)) => return Err(error.into()),
+            Err(damaged) => {
+                outcome.problems.push(damaged.to_string());
+                continue;
+            }
+        };
+        let at = info.modified.unwrap_or(Timestamp::UNIX_EPOCH);
+        let record = manifest.record(BTreeMap::from([(place.name().to_string(), at)]));
+        catalog.write(|writer| writer.merge_backup(&record))?;
+        outcome.backups += 1;
+    }
     Ok(())
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::listing::{Entry, EntryPath};
 use crate::{
+    catalog::BackupRecord,
     codec::Sha256,
     layout::{BackupId, Format, Generation, PackNumber},
     postgres::{Lsn, SegmentSize, SystemId, TimelineId},
@@ -160,6 +161,24 @@ impl Manifest {
         let mut bytes = serde_json::to_vec_pretty(self)?;
         bytes.push(b'\n');
         Ok(bytes)
+    }
+
+    /// The backup as a catalog has it, in the stores that have had it since
+    /// then.
+    pub fn record(&self, stores: BTreeMap<String, Timestamp>) -> BackupRecord {
+        BackupRecord {
+            generation: self.generation,
+            id: self.id,
+            timeline: self.timeline,
+            start_lsn: self.start_lsn,
+            stop_lsn: self.stop_lsn,
+            started: self.started,
+            stopped: self.stopped,
+            based_on: self.based_on,
+            raw_bytes: self.totals.raw_bytes,
+            stored_bytes: self.totals.stored_bytes,
+            stores,
+        }
     }
 
     /// The format of each backup's packs.

@@ -35,6 +35,7 @@ impl Reader {
             let (key, value) = row?;
             rows::parse::<MomentsRow>(MOMENTS, key.value(), value.value())?;
         }
+        self.backups()?;
         self.clusters()?;
         self.stores()?;
         self.events()?;

@@ -13,6 +13,7 @@
 //!
 //! All of it blocks; on an async runtime it belongs on a blocking thread.
 
+mod backups;
 mod check;
 mod error;
 mod facts;
@@ -29,6 +30,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 
+pub use backups::BackupRecord;
 pub use error::CatalogError;
 pub use facts::{
     Beginning, Cause, ClusterFacts, Event, EventKind, StoreFacts, StoreFailure, StoreTotals, Totals,

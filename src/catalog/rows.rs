@@ -29,6 +29,9 @@ pub(super) const CLUSTERS: Definition = TableDefinition::new("clusters");
 /// [`super::EventKind::id`] → [`super::Event`].
 pub(super) const EVENTS: Definition = TableDefinition::new("events");
 
+/// Generation and name → [`super::BackupRecord`].
+pub(super) const BACKUPS: Definition = TableDefinition::new("backups");
+
 /// [`file_key`] → [`MomentsRow`]: of the segments whose moments are known.
 pub(super) const MOMENTS: Definition = TableDefinition::new("moments");
 

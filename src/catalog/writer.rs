@@ -23,7 +23,7 @@ use crate::{
 
 /// One transaction's changes: all of them become durable, or none.
 pub struct Writer<'t> {
-    transaction: &'t WriteTransaction,
+    pub(super) transaction: &'t WriteTransaction,
     /// What the totals change by, by their key. Written once, at the end.
     tally: BTreeMap<Vec<u8>, Change>,
 }

@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use bytesize::ByteSize;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
@@ -117,7 +118,10 @@ fn store(
         full: source.full,
         runtime: runtime.handle().clone(),
     };
-    take(&taking, origin)
+    let taken = take(&taking, origin)?;
+    drop(runtime);
+    note(host, &taken);
+    Ok(taken)
 }
 
 /// Says what was taken, waits for the WAL that it needs, and says how that
@@ -167,6 +171,21 @@ fn check_server(staging: &Staging, server: &ServerIdentity) -> anyhow::Result<()
         );
     }
     Ok(())
+}
+
+/// Notes the backup in the catalog, which is an index: the backup is there all
+/// the same where that cannot be written.
+fn note(host: &Host, taken: &Taken) {
+    let now = Timestamp::now();
+    let stores = taken.stores.iter().map(|store| (store.to_string(), now));
+    let record = taken.manifest.record(stores.collect());
+    let noted = host.catalog().and_then(|catalog| {
+        let noted = catalog.write(|writer| writer.merge_backup(&record));
+        Ok(noted?)
+    });
+    if let Err(error) = noted {
+        tracing::warn!("note the backup in the catalog: {error:#}");
+    }
 }
 
 fn print_taken(taken: &Taken) -> anyhow::Result<()> {

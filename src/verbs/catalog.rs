@@ -47,12 +47,16 @@ pub(super) fn run_rebuild(host: &Host, only: Option<&str>) -> anyhow::Result<u8>
         for (store, found) in &outcomes {
             let crate::audit::rebuild::Rebuilt {
                 files,
+                backups,
                 adopted,
                 foreign,
                 gone,
                 ..
             } = found;
             write!(out, "{store}: {}", counted(*files, "file", "files"))?;
+            if *backups > 0 {
+                write!(out, ", {}", counted(*backups, "backup", "backups"))?;
+            }
             for (number, what) in [
                 (adopted, "adopted from an older set-up"),
                 (gone, "gone since they were recorded"),

@@ -14,7 +14,7 @@ use super::{Host, NO, counted, print_json};
 use crate::{
     archive::staging::Staged,
     catalog::{CatalogError, EventKind, Reader, State, StoreTotals},
-    layout::Generation,
+    layout::{BackupId, Generation},
     postgres::WalFileName,
 };
 
@@ -59,6 +59,9 @@ struct StoreStatus {
     owed: u64,
     suspect: u64,
     conflicts: u64,
+    /// Base backups, of every generation.
+    backups: u64,
+    newest_backup: Option<BackupId>,
     last_success: Option<Timestamp>,
     /// What it failed with, where it has not succeeded since.
     failing: Option<String>,
@@ -210,6 +213,7 @@ fn store(reader: &Reader, name: &str, waiting: &[&Staged]) -> Result<StoreStatus
         ..
     } = reader.store_totals(name)?;
     let facts = reader.store(name)?;
+    let backups = backups_in(reader, name)?;
     let failing = facts.last_failure.filter(|_| facts.failures_in_a_row > 0);
     Ok(StoreStatus {
         store: name.to_owned(),
@@ -221,9 +225,18 @@ fn store(reader: &Reader, name: &str, waiting: &[&Staged]) -> Result<StoreStatus
         owed: owed.files,
         suspect: suspect.files,
         conflicts: conflict.files,
+        backups: backups.len() as u64,
+        newest_backup: backups.last().copied(),
         last_success: facts.last_success,
         failing: failing.map(|failure| failure.error),
     })
+}
+
+/// The base backups that a store has, oldest first.
+fn backups_in(reader: &Reader, name: &str) -> Result<Vec<BackupId>, CatalogError> {
+    let known = reader.backups()?.into_iter();
+    let here = known.filter(|backup| backup.stores.contains_key(name));
+    Ok(here.map(|backup| backup.id).collect())
 }
 
 /// What a store's state asks of a person.
@@ -335,6 +348,10 @@ fn print(status: &Status) -> anyhow::Result<()> {
             if number > 0 {
                 write!(out, ", {number} {what}")?;
             }
+        }
+        if let Some(newest) = store.newest_backup {
+            let backups = counted(store.backups, "backup", "backups");
+            write!(out, ", {backups}, the newest {newest}")?;
         }
         writeln!(out)?;
     }

@@ -10,6 +10,7 @@
 mod support;
 
 mod break_glass;
+mod catalog;
 mod content;
 mod outages;
 

@@ -58,7 +58,7 @@ fn an_empty_archive_needs_nobody() {
     let store = |name: &str| {
         json!({"store": name, "files": 0, "stored_bytes": 0, "waiting_files": 0,
                "waiting_bytes": 0, "lag_seconds": null, "owed": 0, "suspect": 0, "conflicts": 0,
-               "last_success": null, "failing": null})
+               "backups": 0, "newest_backup": null, "last_success": null, "failing": null})
     };
     let expected = json!({
         "cluster": "main",

@@ -45,11 +45,13 @@ const SAME_FLOOR: [usize; 2] = [1, 3];
 
 /// What the floors would forbid and the design asks for: an audit holds
 /// against each other what `archive` has put into the stores, and reads it the
-/// same way. A base backup goes to the archive's places, as its WAL does. A
-/// recovery reads base backups, and says to `archive` what it will need of the
-/// WAL. Retention reads both, and takes away from both.
-const NEIGHBOURS: [(&str, &str); 6] = [
+/// same way; which backups there are, their manifests say. A base backup goes
+/// to the archive's places, as its WAL does. A recovery reads base backups, and
+/// says to `archive` what it will need of the WAL. Retention reads both, and
+/// takes away from both.
+const NEIGHBOURS: [(&str, &str); 7] = [
     ("audit", "archive"),
+    ("audit", "backup"),
     ("backup", "archive"),
     ("recovery", "archive"),
     ("recovery", "backup"),
