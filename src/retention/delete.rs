@@ -162,6 +162,7 @@ pub async fn delete(
     let markers = of(|what| matches!(what, Object::Marker(_)));
 
     look_again(&mut hands).await?;
+    forget_backups(&manifests, gathered, beside.catalog)?;
     each(&mut hands, &manifests, 1).await;
     // A backup that is still listed somewhere needs its WAL.
     let unlisted = hands.iter().all(|hand| hand.failure.is_none());
@@ -244,7 +245,25 @@ async fn look_again(hands: &mut [Hand<'_>]) -> Result<(), DeleteError> {
 }
 
 /// The catalog has nothing that is not there, whenever this is killed: what
-/// goes is taken from it first. So is a copy in staging, which the next `ship`
+/// goes is taken from it first.
+fn forget_backups(
+    manifests: &[(Generation, &Object)],
+    gathered: &Gathered,
+    catalog: &Catalog,
+) -> Result<(), CatalogError> {
+    catalog.write(|writer| {
+        for (generation, what) in manifests {
+            let Object::Manifest(id) = what else { continue };
+            let Ok(id) = id.parse() else { continue };
+            for held in &gathered.held {
+                writer.drop_backup(*generation, id, held.store().as_str())?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// As [`forget_backups`], of files. So is a copy in staging, which the next `ship`
 /// would take for a file that the stores have not got yet.
 fn forget(wal: &[(Generation, &Object)], beside: &Beside<'_>) -> Result<(), DeleteError> {
     let names: BTreeSet<(Generation, WalFileName)> = wal

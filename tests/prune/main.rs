@@ -115,7 +115,11 @@ fn catalog_is_true(world: &World) {
     assert_eq!(wal(0).first().cloned(), oldest);
     let list = world.site.walkeep(&["wal", "list"]);
     list.expect(0).says_not("GAP");
-    world.site.walkeep(&["status"]).expect(0);
+    let status = world.site.walkeep(&["--json", "status"]).expect(0).json();
+    let backups = listed(&world.site).len();
+    for store in status["stores"].as_array().expect("stores") {
+        assert_eq!(store["backups"], backups, "{store}");
+    }
     let export = world.site.walkeep(&["catalog", "export"]);
     let known: BTreeSet<String> = lines(export.expect(0))
         .iter()

@@ -8,8 +8,8 @@
 
 mod delta;
 mod elsewhere;
-mod imported;
 mod formats;
+mod imported;
 mod load;
 mod promotion;
 mod rearmed;
