@@ -55,6 +55,8 @@ pub enum Verb {
     Wal(Wal),
     /// Bring everything staged to every store, then exit
     Ship,
+    /// Ship what arrives, as it arrives, until told to end
+    Run,
     /// Take and list base backups
     #[command(subcommand)]
     Backup(Backup),

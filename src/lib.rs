@@ -19,5 +19,6 @@ pub mod postgres;
 pub mod privileges;
 pub mod recovery;
 pub mod retention;
+pub mod serve;
 pub mod store;
 pub mod verbs;

@@ -11,6 +11,7 @@ mod extract;
 mod init;
 mod prune;
 mod restore;
+mod run;
 mod setup;
 mod ship;
 mod status;
@@ -44,6 +45,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Verb::Wal(Wal::Prefetch(prefetch)) => wal_prefetch::run(global, &prefetch),
         Verb::Wal(Wal::List(list)) => wal_list::run(&Host::load(global)?, &list),
         Verb::Ship => ship::run(&Host::load(global)?),
+        Verb::Run => run::run(global),
         Verb::Backup(Backup::Create { full }) => backup::run_create(&Host::load(global)?, full),
         Verb::Backup(Backup::Import { path }) => backup::run_import(&Host::load(global)?, &path),
         Verb::Backup(Backup::List) => backup::run_list(&Host::load(global)?),

@@ -1,6 +1,6 @@
 //! What most verbs begin with: the configuration, and what it names.
 
-use std::{future::Future, path::Path, time::Duration};
+use std::{future::Future, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
@@ -101,6 +101,7 @@ impl Host {
             high_water: staging.high_water,
             min_copies: staging.min_copies,
             local_window: retention.local_window,
+            left_out: Arc::default(),
         })
     }
 

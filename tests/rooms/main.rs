@@ -48,8 +48,8 @@ const SAME_FLOOR: [usize; 2] = [1, 3];
 /// same way; which backups there are, their manifests say. A base backup goes
 /// to the archive's places, as its WAL does. A recovery reads base backups, and
 /// says to `archive` what it will need of the WAL. Retention reads both, and
-/// takes away from both.
-const NEIGHBOURS: [(&str, &str); 7] = [
+/// takes away from both. The daemon ships.
+const NEIGHBOURS: [(&str, &str); 8] = [
     ("audit", "archive"),
     ("audit", "backup"),
     ("backup", "archive"),
@@ -57,6 +57,7 @@ const NEIGHBOURS: [(&str, &str); 7] = [
     ("recovery", "backup"),
     ("retention", "archive"),
     ("retention", "backup"),
+    ("serve", "archive"),
 ];
 
 /// What the floors would allow and the design does not.

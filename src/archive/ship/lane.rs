@@ -4,7 +4,7 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc::Sender;
 
 use super::{
-    Goal, Job, Pass,
+    Goal, Job, Observer, Pass,
     bodies::{LaneId, Taken},
     deliver::{Delivered, Object, deliver},
     ledger::News,
@@ -21,6 +21,7 @@ pub(super) struct Lane<'a> {
     pub(super) id: LaneId,
     pub(super) place: &'a Place,
     pub(super) pass: &'a Pass,
+    pub(super) observer: &'a Observer<'a>,
     pub(super) news: Sender<News>,
 }
 
@@ -45,6 +46,7 @@ impl Lane<'_> {
             Ok(()) if self.pass.goal == Goal::Everything => self.pay_debts().await,
             stopped => stopped,
         };
+        (self.observer)(self.place.name(), ended.is_err());
         if let Err(Stop::Store(error)) = ended {
             tracing::warn!("{error}");
             // A ledger that has stopped says so itself.

@@ -16,8 +16,8 @@ pub(super) use news::News;
 use news::{Received, receive};
 
 use super::{
-    Job, Report, ShipError, Shipping, bodies::LaneId, copies::LocalCopy, deliver::Delivered,
-    pack::PackError,
+    Job, LeftOut, Report, ShipError, Shipping, bodies::LaneId, copies::LocalCopy,
+    deliver::Delivered, pack::PackError,
 };
 use crate::{
     archive::staging::Staged,
@@ -87,9 +87,12 @@ impl Ledger {
             held_back: false,
             owed: false,
         };
+        let places = shipping.places.iter().enumerate();
+        let failed =
+            places.filter(|(_, it)| shipping.left_out.get(it.name()) == Some(&LeftOut::Failed));
         Ledger {
             files: jobs.iter().map(|job| (job.file.name, entry(job))).collect(),
-            away: BTreeSet::new(),
+            away: failed.map(|(lane, _)| lane).collect(),
             shipping,
             enough,
             waiting: jobs.iter().map(|job| job.file.allocated).sum(),

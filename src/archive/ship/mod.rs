@@ -16,6 +16,7 @@ mod plan;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -38,6 +39,7 @@ use crate::{
     catalog::{Catalog, CatalogError, EventKind, Replica, State},
     codec::{BufferPool, Encoder, Sha256},
     postgres::WalFileName,
+    store::StoreName,
 };
 
 /// Memory for objects on their way, in bytes.
@@ -66,6 +68,18 @@ pub struct Shipping {
     pub min_copies: usize,
     /// How long files stay in staging that every store has.
     pub local_window: Duration,
+    /// Stores that nothing is sent to in this pass, though nothing leaves
+    /// staging before they have it either: the daemon leaves them out.
+    pub left_out: Arc<BTreeMap<StoreName, LeftOut>>,
+}
+
+/// Why a store is left out of a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeftOut {
+    /// It lacks nothing, or another pass sends to it.
+    Busy,
+    /// It failed just now: what there is no room for is owed to it.
+    Failed,
 }
 
 /// What a pass did, and what it left.
@@ -155,8 +169,20 @@ struct Pass {
     pace: Pace,
 }
 
+/// Is told when a store's part of a pass is over, and whether the store failed.
+pub type Observer<'a> = dyn Fn(&StoreName, bool) + Send + Sync + 'a;
+
 /// Ships what is staged, as far as `goal` says.
 pub async fn ship(shipping: &Shipping, goal: Goal) -> Result<Report, ShipError> {
+    ship_observed(shipping, goal, &|_, _| ()).await
+}
+
+/// As [`ship`], observed store by store: each goes on at its own pace.
+pub async fn ship_observed(
+    shipping: &Shipping,
+    goal: Goal,
+    observer: &Observer<'_>,
+) -> Result<Report, ShipError> {
     let (only, enough) = match goal {
         Goal::Everything => (None, None),
         Goal::File { name, copies } => (Some(name), Some(copies)),
@@ -183,11 +209,16 @@ pub async fn ship(shipping: &Shipping, goal: Goal) -> Result<Report, ShipError> 
     let ledger = Ledger::new(shipping.clone(), &jobs, copies, enough);
     let mut ledger = tokio::task::spawn_blocking(move || ledger.keep(from_lanes));
     let places = shipping.places.iter().enumerate();
-    let lanes: Vec<Lane<'_>> = places
+    let (left_out, active): (Vec<_>, Vec<_>) =
+        places.partition(|(_, place)| shipping.left_out.contains_key(place.name()));
+    left_out.iter().for_each(|(id, _)| pass.bodies.leave(*id));
+    let lanes: Vec<Lane<'_>> = active
+        .into_iter()
         .map(|(id, place)| Lane {
             id,
             place,
             pass: &pass,
+            observer,
             news: news.clone(),
         })
         .collect();

@@ -1,0 +1,249 @@
+//! The daemon's loop.
+
+use std::{
+    future::pending,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::{Interval, MissedTickBehavior, interval, sleep_until, timeout},
+};
+
+use super::{
+    arrivals::Arrivals,
+    lanes::{Lanes, PassId},
+    single::Single,
+    systemd,
+};
+use crate::{
+    archive::{
+        ship::{Goal, Report, ShipError, Shipping, ship_observed},
+        staging::Staging,
+    },
+    store::StoreName,
+};
+
+/// The net under inotify, which tells nothing of what it lost, and of a volume
+/// that was mounted anew.
+const RESCAN: Duration = Duration::from_secs(5 * 60);
+/// How long passes may go on when the daemon is to end. What they leave waits
+/// in staging.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Ships until SIGTERM or SIGINT. `load` reads the configuration, at the start
+/// and on SIGHUP. Inside a tokio runtime.
+pub async fn run(load: impl Fn() -> anyhow::Result<Shipping>) -> anyhow::Result<()> {
+    let shipping = load()?;
+    let root = shipping.staging.root().to_owned();
+    let _single = Single::on(&root)?;
+    let mut signals = Signals::listen().context("listen for signals")?;
+    let mut daemon = Daemon::new(shipping);
+    let arrivals = Arrivals::in_directory(&root);
+    let arrivals = arrivals.with_context(|| format!("watch \"{}\"", root.display()))?;
+    let mut rescan = every(RESCAN);
+    let mut watchdog = systemd::watchdog().map(every);
+    systemd::ready();
+    tracing::info!("ships what arrives in \"{}\"", root.display());
+    let ending = loop {
+        daemon.begin();
+        tokio::select! {
+            () = arrivals.next() => daemon.lanes.want(),
+            // At once for the first time: what waited before the start.
+            _ = rescan.tick() => {
+                // A volume that is away says so itself, in the pass.
+                let _ = arrivals.renew();
+                daemon.lanes.want();
+            }
+            Some(end) = daemon.ends.recv() => daemon.lane_ended(end),
+            Some(ended) = daemon.passes.next() => daemon.pass_ended(ended),
+            () = until(daemon.lanes.next_due()) => {}
+            () = tick(watchdog.as_mut()) => systemd::alive(),
+            told = signals.next() => match told {
+                Told::Reload => daemon.reload(&load),
+                Told::End(signal) => break signal,
+            },
+        }
+    };
+    systemd::stopping();
+    tracing::info!("{ending}: ends, once what is on its way has arrived");
+    if timeout(DRAIN, daemon.drain()).await.is_err() {
+        tracing::warn!("what was still on its way stays staged");
+    }
+    Ok(())
+}
+
+fn every(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+async fn tick(ticks: Option<&mut Interval>) {
+    match ticks {
+        Some(ticks) => drop(ticks.tick().await),
+        None => pending().await,
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due.into()).await,
+        None => pending().await,
+    }
+}
+
+/// What a signal asks for.
+enum Told {
+    Reload,
+    End(&'static str),
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::End("SIGTERM"),
+            _ = self.interrupt.recv() => Told::End("SIGINT"),
+            _ = self.hang_up.recv() => Told::Reload,
+        }
+    }
+}
+
+/// A store's part of a pass is over.
+struct LaneEnd {
+    pass: PassId,
+    store: StoreName,
+    failed: bool,
+}
+
+/// What came of a pass.
+type Ended = (PassId, Result<Report, ShipError>);
+
+struct Daemon {
+    shipping: Shipping,
+    lanes: Lanes,
+    passes: FuturesUnordered<LocalBoxFuture<'static, Ended>>,
+    ended: UnboundedSender<LaneEnd>,
+    ends: UnboundedReceiver<LaneEnd>,
+}
+
+impl Daemon {
+    fn new(shipping: Shipping) -> Self {
+        let (ended, ends) = unbounded_channel();
+        let mut lanes = Lanes::default();
+        lanes.set(names(&shipping));
+        Daemon {
+            shipping,
+            lanes,
+            passes: FuturesUnordered::new(),
+            ended,
+            ends,
+        }
+    }
+
+    /// Begins a pass where one is due.
+    fn begin(&mut self) {
+        let Some((pass, left_out)) = self.lanes.begin(Instant::now()) else {
+            return;
+        };
+        let mut shipping = self.shipping.clone();
+        shipping.left_out = Arc::new(left_out);
+        let ended = self.ended.clone();
+        self.passes.push(Box::pin(async move {
+            let observe = |store: &StoreName, failed: bool| {
+                let store = store.clone();
+                // The daemon outlives its passes.
+                let _ = ended.send(LaneEnd {
+                    pass,
+                    store,
+                    failed,
+                });
+            };
+            let report = ship_observed(&shipping, Goal::Everything, &observe).await;
+            (pass, report)
+        }));
+    }
+
+    fn lane_ended(&mut self, end: LaneEnd) {
+        let LaneEnd {
+            pass,
+            store,
+            failed,
+        } = end;
+        if let Some(rest) = self.lanes.end(pass, &store, failed, Instant::now()) {
+            let seconds = rest.as_secs();
+            tracing::info!("store \"{store}\" is asked again in {seconds} s");
+        }
+    }
+
+    fn pass_ended(&mut self, (pass, report): Ended) {
+        // What its lanes said was said before it ended.
+        while let Ok(end) = self.ends.try_recv() {
+            self.lane_ended(end);
+        }
+        self.lanes.end_all(pass, Instant::now());
+        match report {
+            Ok(report) if report.files > 0 => {
+                tracing::info!(
+                    "{} files left staging, {} wait",
+                    report.files,
+                    report.waiting
+                );
+                systemd::status(&format!("{} files wait", report.waiting));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!("{:#}", anyhow::Error::new(error)),
+        }
+    }
+
+    /// Takes the new configuration, or keeps the old one and says why.
+    fn reload(&mut self, load: impl Fn() -> anyhow::Result<Shipping>) {
+        systemd::reloading();
+        match load().and_then(|new| self.take_over(new)) {
+            Ok(()) => tracing::info!("the configuration was read again"),
+            Err(error) => {
+                tracing::error!("the configuration from before stays in use: {error:#}");
+            }
+        }
+        systemd::ready();
+    }
+
+    fn take_over(&mut self, new: Shipping) -> anyhow::Result<()> {
+        let of = |staging: &Staging| (staging.root().to_owned(), staging.marker().clone());
+        if of(&new.staging) != of(&self.shipping.staging) {
+            bail!("the staging directory is another one now; restart the daemon");
+        }
+        self.lanes.set(names(&new));
+        self.lanes.want();
+        self.shipping = new;
+        Ok(())
+    }
+
+    async fn drain(&mut self) {
+        while let Some(ended) = self.passes.next().await {
+            self.pass_ended(ended);
+        }
+    }
+}
+
+fn names(shipping: &Shipping) -> impl Iterator<Item = StoreName> {
+    shipping.places.iter().map(|place| place.name().clone())
+}

@@ -1,0 +1,15 @@
+//! The daemon: ships what arrives, as it arrives, to every store at its own
+//! pace.
+//!
+//! Passes of [`archive::ship`](crate::archive::ship) do the work, as the verb
+//! `ship` has it done. A pass is for the stores that are free: one that still
+//! drains a backlog, or rests after a failure, is left out of the next pass,
+//! so that no store waits for another.
+
+mod arrivals;
+mod daemon;
+mod lanes;
+mod single;
+mod systemd;
+
+pub use daemon::run;
