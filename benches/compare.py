@@ -12,6 +12,7 @@ what benches/corpus.sh made. The S3 servers are versitygw on loopback
 """
 
 import argparse
+import ctypes
 import json
 import os
 import pathlib
@@ -235,24 +236,10 @@ class Bench:
         if not program:
             print("\npgBackRest is not installed: no rows of it.")
             return
-        key, cert = self.root / "key.pem", self.root / "cert.pem"
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-                        "-keyout", key, "-out", cert], check=True, capture_output=True)
         print("\n### pgBackRest, asynchronous, two processes, two S3 repositories (TLS: it has no plain http)\n\n| | segments/s | CPU-s each |\n|---|---|---|")
         for kind, level in (("busy", 9), ("busy", 6), ("tiny", 9)):
-            ports = [self.server(f"pgbr{kind}{level}{n}", (cert, key)) for n in (1, 2)]
-            spool = self.directory("pgbr-spool")
-            conf = self.root / "pgbackrest.conf"
-            text = f"[global]\ncompress-type=gz\ncompress-level={level}\nprocess-max=2\narchive-async=y\nspool-path={spool}\n"
-            text += f"lock-path={spool}/lock\nlog-path={spool}\nlog-level-console=error\narchive-timeout=600\n"
-            for n, port in enumerate(ports, 1):
-                text += (f"repo{n}-type=s3\nrepo{n}-path=/r{kind}{level}\nrepo{n}-s3-bucket=backups\nrepo{n}-s3-endpoint=localhost\n"
-                         f"repo{n}-storage-port={port}\nrepo{n}-s3-region=us-east-1\nrepo{n}-s3-key=bench\nrepo{n}-s3-key-secret=benchsecret\n"
-                         f"repo{n}-s3-uri-style=path\nrepo{n}-storage-verify-tls=n\n")
-            text += f"[b]\npg1-path={self.data}\npg1-port=5999\npg1-socket-path={self.root}\npg1-user=postgres\n"
-            conf.write_text(text)
-            base = [program, f"--config={conf}", "--stanza=b"]
-            self.run(*base, "stanza-create")
+            conf, base = self.stanza(program, f"{kind}{level}", level, 2)
+            text = conf.read_text()
             wal, ready = self.data / "pg_wal", self.data / "pg_wal/archive_status"
             segments = self.stamped(kind, self.segments, wal)
             for segment in segments:
@@ -285,6 +272,28 @@ class Bench:
         print("\n### One busy push, acknowledged by both stores\n\n| walkeep | pgBackRest, gz 9, synchronous | ratio | bar |\n|---|---|---|---|")
         print(f"| {ms(ours)} | {1000 * self.theirs:.1f} ms | **{statistics.median(ours) / self.theirs:.2f}** | 0.25 |")
 
+    def stanza(self, program, name, level, repositories):
+        """pgBackRest's configuration with S3 repositories of its own, and how
+        it is called with that."""
+        key, cert = self.root / "key.pem", self.root / "cert.pem"
+        if not key.exists():
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                            "-keyout", key, "-out", cert], check=True, capture_output=True)
+        spool = self.directory("pgbr-spool")
+        text = f"[global]\ncompress-type=gz\ncompress-level={level}\nprocess-max=2\narchive-async=y\nspool-path={spool}\n"
+        text += f"lock-path={spool}/lock\nlog-path={spool}\nlog-level-console=error\narchive-timeout=600\n"
+        for n in range(1, repositories + 1):
+            port = self.server(f"pgbr{name}{n}", (cert, key))
+            text += (f"repo{n}-type=s3\nrepo{n}-path=/{name}\nrepo{n}-s3-bucket=backups\nrepo{n}-s3-endpoint=localhost\n"
+                     f"repo{n}-storage-port={port}\nrepo{n}-s3-region=us-east-1\nrepo{n}-s3-key=bench\nrepo{n}-s3-key-secret=benchsecret\n"
+                     f"repo{n}-s3-uri-style=path\nrepo{n}-storage-verify-tls=n\n")
+        text += f"[b]\npg1-path={self.data}\npg1-port=5999\npg1-socket-path={self.root}\npg1-user=postgres\n"
+        conf = self.root / "pgbackrest.conf"
+        conf.write_text(text)
+        base = [program, f"--config={conf}", "--stanza=b"]
+        self.run(*base, "stanza-create")
+        return conf, base
+
     def usage_of_user(self):
         """CPU seconds of children that have been waited for; pgBackRest's
         detached ones are adopted by this process (subreaper) and counted too."""
@@ -305,6 +314,11 @@ class Bench:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
+def become_subreaper():
+    """PR_SET_CHILD_SUBREAPER: detached children of what is measured count."""
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+
+
 def ms(seconds):
     return f"{1000 * statistics.median(seconds):.1f} ms"
 
@@ -319,9 +333,7 @@ def main():
     parser.add_argument("--only", default="pushes,backlog,fetches,waiting,pgbackrest")
     arguments = parser.parse_args()
     bench = Bench(arguments)
-    # PR_SET_CHILD_SUBREAPER: detached children of what is measured count.
-    import ctypes
-    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+    become_subreaper()
     try:
         bench.cluster()
         for part in arguments.only.split(","):
