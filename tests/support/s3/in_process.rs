@@ -1,7 +1,7 @@
 //! s3s, served by a thread of this process.
 
 use std::{
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     sync::mpsc,
     thread::JoinHandle,
     time::{Duration, SystemTime},
@@ -17,6 +17,7 @@ use s3s_fs::FileSystem;
 use tokio::sync::{oneshot, watch};
 
 use super::S3Server;
+use crate::support::host::wait_for;
 
 /// A thread that serves; its end closes every connection.
 pub(super) struct InProcess {
@@ -24,6 +25,14 @@ pub(super) struct InProcess {
     paused: watch::Sender<bool>,
     behind: watch::Sender<Duration>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// A child that another test is just starting holds, until its exec, a copy of
+/// whatever socket was open at this address before.
+fn listen(address: SocketAddr) -> TcpListener {
+    wait_for("the address is free", Duration::from_secs(30), || {
+        TcpListener::bind(address).ok()
+    })
 }
 
 impl InProcess {
@@ -47,7 +56,7 @@ impl InProcess {
                 .build()
                 .expect("start a runtime");
             runtime.block_on(async {
-                let listener = TcpListener::bind(address).expect("listen");
+                let listener = listen(address);
                 listener.set_nonblocking(true).expect("set non-blocking");
                 let listener = tokio::net::TcpListener::from_std(listener).expect("listen");
                 listening.send(()).expect("tell the test");
