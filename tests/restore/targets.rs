@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{
     PATIENCE,
     support::{host::wait_until, postgres::Cluster, site::read},
+    whole::{amcheck, check_pages},
     world::World,
 };
 
@@ -38,11 +39,16 @@ pub fn mark(cluster: &Cluster) -> Mark {
     }
 }
 
-/// Restores to these arguments, and gives the rows there.
+/// Restores to these arguments, and gives the rows there, once every page and
+/// index was found in order.
 pub fn restored(world: &World, arguments: &[&str]) -> i64 {
     let _ = std::fs::remove_dir_all(world.target());
     world.restore(arguments).expect(0);
-    rows(&world.start())
+    let restored = world.start();
+    let found = rows(&restored);
+    amcheck(&restored);
+    check_pages(&restored);
+    found
 }
 
 #[test]
