@@ -187,6 +187,11 @@ class Backups(Bench):
         self.claim(home / "store", "terabyte")
         self.configured(toml)
         self.own(home)
+        # A backup waits for its WAL.
+        with open(self.data / "postgresql.conf", "a") as conf:
+            command = " ".join(str(word) for word in walkeep)
+            conf.write(f"archive_command='{command} wal push %p'\n")
+        self.run(self.bin / "pg_ctl", "-D", self.data, "reload")
         print(f"\n### A tree of {self.gib} GiB\n\n| | wall | CPU | largest process | stored |\n|---|---|---|---|---|")
 
         def row(name, measured, stored):
@@ -206,7 +211,9 @@ class Backups(Bench):
         for path in base.iterdir():
             if path.name.startswith("9000") and path.name not in ("900000.1", "900000.2"):
                 os.link(path, below / path.name)
-        (target / "PG_VERSION").write_text((self.data / "PG_VERSION").read_text())
+        (target / "global").mkdir()
+        for name in ("PG_VERSION", "global/pg_control"):
+            shutil.copy(self.data / name, target / name)
         self.own(target)
         row("restore --delta, two files gone", self.run(*walkeep, "restore", target, "--delta"), "")
 
