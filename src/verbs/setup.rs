@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    archive::{place::Place, ship::Shipping, staging::Staging},
+    archive::{pace::Pace, place::Place, ship::Shipping, staging::Staging},
     catalog::Catalog,
     cli::Global,
     config::{Config, ConfigError, StoreSettings},
@@ -97,7 +97,7 @@ impl Host {
             catalog: self.catalog()?,
             encoder: compression.encoder()?,
             concurrency: ship.concurrency,
-            rate_limit: ship.rate_limit,
+            pace: Arc::new(Pace::new(ship.rate_limit)),
             high_water: staging.high_water,
             min_copies: staging.min_copies,
             local_window: retention.local_window,

@@ -59,12 +59,18 @@ impl Daemon {
     }
 
     fn configure(&self, names: &[&str]) {
+        self.configure_with(names, "");
+    }
+
+    /// With these tables besides.
+    fn configure_with(&self, names: &[&str], tables: &str) {
+        let besides = tables;
         let tables = ["a", "b"].iter().zip(&self.servers);
         let tables: String = tables
             .filter(|(name, _)| names.contains(name))
             .map(|(name, server)| server.toml_store_table(name, "s3", "wal"))
             .collect();
-        self.archive.configure("", &tables);
+        self.archive.configure("", &format!("{besides}{tables}"));
     }
 
     fn command(&self) -> Command {

@@ -1,5 +1,7 @@
 //! What arrives, and stores that are away, or slow.
 
+use std::time::{Duration, Instant};
+
 use super::{Daemon, MIB, PATIENCE, segment, segment_name, support::host::wait_until};
 
 #[test]
@@ -48,6 +50,39 @@ fn a_store_that_hangs_holds_up_nothing() {
     it.servers[1].resume();
     it.wait_shipped();
     assert_eq!(it.stop(), Some(0));
+}
+
+/// While the store that hangs keeps a pass open, each arrival has one of its
+/// own: all of them together keep to the rate.
+#[test]
+fn passes_beside_each_other_share_the_rate_limit() {
+    let mut it = Daemon::new();
+    it.configure_with(&["a", "b"], "[ship]\nrate_limit = \"50KB\"\n");
+    it.start();
+    it.servers[1].pause();
+    let begun = Instant::now();
+    for number in 1..=4 {
+        let name = it.push(number);
+        it.wait_stored(0, &name);
+    }
+    // Each has more than 50,000 bytes that do not compress, and the first goes
+    // at once.
+    assert!(
+        begun.elapsed() >= Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
+    it.servers[1].resume();
+    it.wait_shipped();
+    assert_eq!(it.stop(), Some(0));
+}
+
+#[test]
+fn without_its_staging_volume_it_does_not_begin() {
+    let it = Daemon::new();
+    std::fs::remove_file(it.archive.staging().join("walkeep.json")).unwrap();
+    let run = it.archive.run(&["run"]);
+    run.says(1, &["has no walkeep.json: its volume is not mounted"]);
 }
 
 #[test]

@@ -130,7 +130,7 @@ impl Lane<'_> {
 
     async fn deliver(&self, job: &Job, taken: &Taken) -> Result<Delivered, StoreError> {
         let packed = taken.packed();
-        self.pass.pace.wait(packed.body.length).await;
+        self.pass.shipping.pace.wait(packed.body.length).await;
         let what = Object {
             generation: self.pass.shipping.staging.marker().generation,
             name: job.file.name,

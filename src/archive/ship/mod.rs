@@ -60,8 +60,8 @@ pub struct Shipping {
     pub encoder: Encoder,
     /// How many files at once, for each store.
     pub concurrency: usize,
-    /// Bytes per second over all stores; `None` is no limit.
-    pub rate_limit: Option<u64>,
+    /// How fast, over all stores and all passes that share this.
+    pub pace: Arc<Pace>,
     /// Above how many bytes in staging files leave that not all stores have.
     pub high_water: u64,
     /// In how many stores those must be.
@@ -166,7 +166,6 @@ struct Pass {
     goal: Goal,
     shipping: Shipping,
     bodies: Bodies,
-    pace: Pace,
 }
 
 /// Is told when a store's part of a pass is over, and whether the store failed.
@@ -203,7 +202,6 @@ pub async fn ship_observed(
         goal,
         shipping: shipping.clone(),
         bodies: Bodies::new(packer, lanes, MEMORY),
-        pace: Pace::new(shipping.rate_limit),
     };
     let (news, from_lanes) = tokio::sync::mpsc::channel(256);
     let ledger = Ledger::new(shipping.clone(), &jobs, copies, enough);

@@ -145,7 +145,7 @@ async fn copy(
     // Of what came, whatever the catalog has: somebody may have compressed it
     // anew.
     let body = Body::file(spool.path().to_owned(), copied.stored_size, copied.md5);
-    pass.pace.wait(body.length).await;
+    pass.shipping.pace.wait(body.length).await;
     let object = Object {
         generation,
         name: record.name,
