@@ -81,7 +81,10 @@ pub fn decode(
 /// nothing until [`finish`](Decoder::finish) has returned `Ok`, and the caller
 /// has compared the SHA-256. After an error the decoder refuses all further
 /// pieces, and `finish` fails.
-pub struct Decoder<W>(Of<W>);
+pub struct Decoder<W> {
+    of: Of<W>,
+    failed: bool,
+}
 
 enum Of<W> {
     Gzip(gzip::Decoder<W>),
@@ -91,15 +94,16 @@ enum Of<W> {
 impl<W: Write> Decoder<W> {
     /// The object may hold at most `limit` raw bytes.
     pub fn new(format: Format, sink: W, limit: u64) -> Result<Self, DecodeError> {
-        Ok(Decoder(match format {
+        let of = match format {
             Format::Gzip => Of::Gzip(gzip::Decoder::new(sink, limit)?),
             Format::Zstd => Of::Zstd(zstd::Decoder::new(sink, limit)?),
-        }))
+        };
+        Ok(Decoder { of, failed: false })
     }
 
     /// What the object says about its file; known once its header has come.
     pub fn facts(&self) -> Option<&Facts> {
-        match &self.0 {
+        match &self.of {
             Of::Gzip(decoder) => decoder.facts(),
             Of::Zstd(decoder) => decoder.facts(),
         }
@@ -107,16 +111,24 @@ impl<W: Write> Decoder<W> {
 
     /// Takes the next piece.
     pub fn write(&mut self, piece: &[u8]) -> Result<(), DecodeError> {
-        match &mut self.0 {
+        if self.failed {
+            return Err(DecodeError::Corrupt("an earlier piece was refused"));
+        }
+        let taken = match &mut self.of {
             Of::Gzip(decoder) => decoder.write(piece),
             Of::Zstd(decoder) => decoder.write(piece),
-        }
+        };
+        self.failed = taken.is_err();
+        taken
     }
 
     /// There are no more pieces: the object is whole, or this fails. The sink
     /// is given back as it is, not flushed.
     pub fn finish(self) -> Result<(W, Option<Facts>), DecodeError> {
-        match self.0 {
+        if self.failed {
+            return Err(DecodeError::Truncated);
+        }
+        match self.of {
             Of::Gzip(decoder) => decoder.finish(),
             Of::Zstd(decoder) => decoder.finish(),
         }

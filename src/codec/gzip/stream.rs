@@ -37,7 +37,6 @@ enum State {
     },
     Deflate,
     Trailer,
-    Failed,
 }
 
 const ROOM: usize = 64 * 1024;
@@ -63,14 +62,6 @@ impl<W: Write> Decoder<W> {
         self.facts.as_ref()
     }
 
-    pub(in crate::codec) fn write(&mut self, piece: &[u8]) -> Result<(), DecodeError> {
-        let taken = self.take(piece);
-        if taken.is_err() {
-            self.state = State::Failed;
-        }
-        taken
-    }
-
     pub(in crate::codec) fn finish(self) -> Result<(W, Option<Facts>), DecodeError> {
         if self.state != (State::Header { first: false }) || !self.pending.is_empty() {
             return Err(DecodeError::Truncated);
@@ -79,13 +70,12 @@ impl<W: Write> Decoder<W> {
         Ok((self.sink, self.facts))
     }
 
-    fn take(&mut self, mut piece: &[u8]) -> Result<(), DecodeError> {
+    pub(in crate::codec) fn write(&mut self, mut piece: &[u8]) -> Result<(), DecodeError> {
         while !piece.is_empty() {
             piece = match self.state {
                 State::Header { first } => self.header(piece, first)?,
                 State::Deflate => self.deflate(piece)?,
                 State::Trailer => self.trailer(piece)?,
-                State::Failed => return Err(DecodeError::Corrupt("an earlier piece was refused")),
             };
         }
         Ok(())

@@ -39,7 +39,6 @@ enum State {
         facts: bool,
     },
     Data,
-    Failed,
 }
 
 const ROOM: usize = 64 * 1024;
@@ -62,14 +61,6 @@ impl<W: Write> Decoder<W> {
         self.facts.as_ref()
     }
 
-    pub(in crate::codec) fn write(&mut self, piece: &[u8]) -> Result<(), DecodeError> {
-        let taken = self.take(piece);
-        if taken.is_err() {
-            self.state = State::Failed;
-        }
-        taken
-    }
-
     pub(in crate::codec) fn finish(self) -> Result<(W, Option<Facts>), DecodeError> {
         if self.state != (State::Between { first: false }) || !self.pending.is_empty() {
             return Err(DecodeError::Truncated);
@@ -78,13 +69,12 @@ impl<W: Write> Decoder<W> {
         Ok((self.sink, self.facts))
     }
 
-    fn take(&mut self, mut piece: &[u8]) -> Result<(), DecodeError> {
+    pub(in crate::codec) fn write(&mut self, mut piece: &[u8]) -> Result<(), DecodeError> {
         while !piece.is_empty() {
             piece = match self.state {
                 State::Between { first } => self.prelude(piece, first)?,
                 State::Skipping { left, facts } => self.skip(piece, left, facts)?,
                 State::Data => self.data(piece)?,
-                State::Failed => return Err(DecodeError::Corrupt("an earlier piece was refused")),
             };
         }
         Ok(())
