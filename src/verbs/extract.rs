@@ -21,17 +21,16 @@ use signal_hook::{
 
 use super::{
     Host,
-    restore::{arguments::request, once, planned, refuse_root, restore_command, show},
+    restore::{arguments::request, carry_out, planned, refuse_root, restore_command},
     setup::{PROMPT, runtime},
 };
 use crate::{
-    archive::plan::FetchPlan,
     cli::{Extract, Global},
     cluster::bin_directory,
     config::ConfigError,
     postgres::session::user_and_database,
     recovery::{
-        self, Progress, Restoring, Settings,
+        Settings,
         finish::PLAN,
         plan::Request,
         scratch::{PORT, ScratchCluster, ScratchError},
@@ -173,21 +172,7 @@ async fn restore(
         plan.backup.id,
         plan.backup.stopped
     );
-    let progress = Arc::new(Progress::default());
-    let bar = show(&progress, manifest.totals.raw_bytes, global.quiet);
-    let restored = recovery::restore(Restoring {
-        manifest,
-        destination: &destination,
-        places: once(&planned.holding),
-        spare: once(&planned.others),
-        patience: host.config.fetch.timeout,
-        settings: &settings,
-        plan: Some(FetchPlan::from(plan).to_json()),
-        progress,
-    })
-    .await;
-    bar.finish_and_clear();
-    restored?;
+    carry_out(host, &planned, &destination, &settings, global.quiet).await?;
     Ok(planned.manifest)
 }
 

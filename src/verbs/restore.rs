@@ -26,10 +26,14 @@ use crate::{
     archive::{place::Place, plan::FetchPlan},
     cli::{Global, Restore},
     config::{Config, ConfigError},
-    recovery::{self, Destination, Progress, Refused, Restoring, Settings, finish::PLAN},
+    recovery::{
+        self, Destination, Progress, Refused, RestoreError, Restored, Restoring, Settings,
+        finish::PLAN,
+    },
     store::RetryPolicy,
 };
 use arguments::Asked;
+use planned::Planned;
 use shown::Shown;
 
 pub(super) fn run(global: &Global, arguments: &Restore) -> anyhow::Result<u8> {
@@ -89,26 +93,40 @@ async fn restore(
         action: asked.action(std::io::stdin().is_terminal()),
         standby: arguments.standby,
     };
+    let restored = carry_out(host, &planned, &destination, &settings, global.quiet).await?;
+    output::done(host, manifest, &destination, &settings, &restored, shown)?;
+    Ok(0)
+}
+
+/// Restores what is planned, and shows how far it has come.
+pub(super) async fn carry_out(
+    host: &Host,
+    planned: &Planned,
+    destination: &Destination,
+    settings: &Settings,
+    quiet: bool,
+) -> Result<Restored, RestoreError> {
     let progress = Arc::new(Progress::default());
-    let bar = show(&progress, manifest.totals.raw_bytes, global.quiet);
+    let bar = show(&progress, planned.manifest.totals.raw_bytes, quiet);
+    let plan = FetchPlan::from(&planned.plan);
     let restored = recovery::restore(Restoring {
-        manifest,
-        destination: &destination,
+        manifest: &planned.manifest,
+        destination,
         places: once(&planned.holding),
         spare: once(&planned.others),
         patience: host.config.fetch.timeout,
-        settings: &settings,
-        plan: plan_file.map(|_| FetchPlan::from(plan).to_json()),
+        settings,
+        // A standby goes on behind the end of the plan.
+        plan: (!settings.standby).then(|| plan.to_json()),
         progress,
     })
     .await;
     bar.finish_and_clear();
-    output::done(host, manifest, &destination, &settings, &restored?, shown)?;
-    Ok(0)
+    restored
 }
 
 /// Asked once each: another store may do at once what this one cannot.
-pub(super) fn once(places: &[Place]) -> Vec<Place> {
+fn once(places: &[Place]) -> Vec<Place> {
     let once = places.iter().map(|place| Place {
         store: place.store.with_retry(RetryPolicy::ONCE),
         layout: place.layout.clone(),
@@ -156,7 +174,7 @@ pub(super) fn restore_command(
 }
 
 /// Shows on a terminal how far it has come.
-pub(super) fn show(progress: &Arc<Progress>, total: u64, quiet: bool) -> ProgressBar {
+fn show(progress: &Arc<Progress>, total: u64, quiet: bool) -> ProgressBar {
     if quiet || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
