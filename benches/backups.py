@@ -17,12 +17,10 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import statistics
 import struct
-import sys
 
-from compare import Bench, become_subreaper
+from compare import Bench, play
 
 GIB = 1 << 30
 PAGE = 8192
@@ -230,16 +228,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="full,restore,incremental")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    bench = Backups(arguments)
-    become_subreaper()
-    try:
-        bench.cluster()
-        for part in arguments.only.split(","):
-            getattr(bench, part)()
-            sys.stdout.flush()
-    finally:
-        bench.close()
+    play(Backups(arguments), arguments.only)
 
 
 if __name__ == "__main__":

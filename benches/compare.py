@@ -19,6 +19,7 @@ import pathlib
 import pwd
 import resource
 import shutil
+import signal
 import socket
 import statistics
 import struct
@@ -314,9 +315,18 @@ class Bench:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-def become_subreaper():
-    """PR_SET_CHILD_SUBREAPER: detached children of what is measured count."""
+def play(bench, parts):
+    """Runs the parts, named with commas between them, and cleans up."""
+    # PR_SET_CHILD_SUBREAPER: detached children of what is measured count.
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        bench.cluster()
+        for part in parts.split(","):
+            getattr(bench, part)()
+            sys.stdout.flush()
+    finally:
+        bench.close()
 
 
 def ms(seconds):
@@ -332,15 +342,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="pushes,backlog,fetches,waiting,pgbackrest")
     arguments = parser.parse_args()
-    bench = Bench(arguments)
-    become_subreaper()
-    try:
-        bench.cluster()
-        for part in arguments.only.split(","):
-            getattr(bench, part)()
-            sys.stdout.flush()
-    finally:
-        bench.close()
+    play(Bench(arguments), arguments.only)
 
 
 if __name__ == "__main__":
