@@ -39,6 +39,10 @@ impl Reader {
         self.clusters()?;
         self.stores()?;
         self.events()?;
+        self.verifies()?;
+        self.flaws()?;
+        self.acknowledged()?;
+        self.histories()?;
         self.wants_rebuild()?;
         Ok(())
     }

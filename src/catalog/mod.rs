@@ -13,11 +13,14 @@
 //!
 //! All of it blocks; on an async runtime it belongs on a blocking thread.
 
+mod acknowledged;
 mod backups;
 mod check;
 mod error;
 mod facts;
 mod file;
+mod flaws;
+mod gaps;
 mod join;
 mod lock;
 mod pages;
@@ -26,21 +29,26 @@ mod record;
 mod rows;
 mod runs;
 mod transaction;
+mod verifies;
 mod writer;
 
 use std::path::{Path, PathBuf};
 
+pub use acknowledged::{Acknowledged, Histories};
 pub use backups::BackupRecord;
 pub use error::CatalogError;
 pub use facts::{
     Beginning, Cause, ClusterFacts, Event, EventKind, StoreFacts, StoreFailure, StoreTotals, Totals,
 };
 pub use file::Opened;
+pub use flaws::{Flaw, FlawKind};
+pub use gaps::{KnownGap, gaps, needs_person};
 pub use join::Joined;
 pub use pages::{Files, Select};
 pub use reader::Reader;
 pub use record::{Failures, FileRecord, Object, Replica, State};
 pub use runs::{Gap, Run, Runs};
+pub use verifies::{VerifyKind, VerifyRecord};
 pub use writer::Writer;
 
 /// The version of the catalog's schema that this program writes. It is raised

@@ -35,6 +35,15 @@ pub(super) const BACKUPS: Definition = TableDefinition::new("backups");
 /// [`file_key`] → [`MomentsRow`]: of the segments whose moments are known.
 pub(super) const MOMENTS: Definition = TableDefinition::new("moments");
 
+/// Store, NUL and kind → [`super::VerifyRecord`].
+pub(super) const VERIFIES: Definition = TableDefinition::new("verifies");
+/// [`unsettled_key`] of a key in the store → [`super::Flaw`].
+pub(super) const FLAWS: Definition = TableDefinition::new("flaws");
+/// [`file_key`] of the first segment → [`super::Acknowledged`].
+pub(super) const ACKNOWLEDGED: Definition = TableDefinition::new("acknowledged");
+/// [`file_key`] of a history file → the ancestors that it names.
+pub(super) const HISTORIES: Definition = TableDefinition::new("histories");
+
 /// In [`META`]: the schema's version, a number.
 pub(super) const VERSION: &[u8] = b"version";
 /// In [`META`]: when and why this file was begun, a [`super::Beginning`].
@@ -63,6 +72,13 @@ pub(super) fn file_key(generation: Generation, name: WalFileName) -> Vec<u8> {
     let mut key = generation_key(generation).to_vec();
     key.extend_from_slice(name.to_string().as_bytes());
     key
+}
+
+/// What a [`file_key`] is the key of.
+pub(super) fn parse_file_key(key: &[u8]) -> Option<(Generation, WalFileName)> {
+    let (generation, name) = key.split_first_chunk::<4>()?;
+    let name = str::from_utf8(name).ok()?.parse().ok()?;
+    Some((Generation(u32::from_be_bytes(*generation)), name))
 }
 
 /// Store and file. A store's name holds no NUL, which ends it here.

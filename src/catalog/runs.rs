@@ -1,5 +1,7 @@
 //! Unbroken runs of segments, and the gaps between them. Pure.
 
+use serde::Serialize;
+
 use crate::postgres::{SegmentName, SegmentSize, TimelineId};
 
 /// Segments of one timeline, each following the one before.
@@ -15,8 +17,8 @@ pub struct Run {
 
 /// Segments that are missing between two runs of one timeline. What is
 /// missing where one timeline leaves another is not seen here: that takes the
-/// history files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// history files, and [`gaps`](super::gaps).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Gap {
     /// The first missing one.
     pub first: SegmentName,
@@ -40,11 +42,7 @@ pub struct Runs {
 impl Runs {
     /// The runs that `segments` form.
     pub fn of(size: SegmentSize, segments: impl IntoIterator<Item = SegmentName>) -> Self {
-        let mut runs = Runs {
-            size,
-            spans: Vec::new(),
-            misfits: Vec::new(),
-        };
+        let mut runs = Runs::new(size);
         for segment in segments {
             runs.add(segment);
         }
@@ -52,7 +50,16 @@ impl Runs {
         runs
     }
 
-    fn add(&mut self, segment: SegmentName) {
+    pub(super) fn new(size: SegmentSize) -> Self {
+        Runs {
+            size,
+            spans: Vec::new(),
+            misfits: Vec::new(),
+        }
+    }
+
+    /// [`settle`](Self::settle) has to follow.
+    pub(super) fn add(&mut self, segment: SegmentName) {
         let Some(number) = segment.number(self.size) else {
             return self.misfits.push(segment);
         };
@@ -67,7 +74,7 @@ impl Runs {
     }
 
     /// Joins what came out of order.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         self.spans.sort_unstable();
         self.spans.dedup_by(|next, before| {
             let joins = next.0 == before.0 && next.1 <= before.2.saturating_add(1);
@@ -85,6 +92,16 @@ impl Runs {
             last: self.name(timeline, last),
             segments: last - first + 1,
         })
+    }
+
+    /// The runs by timeline, first and last number.
+    pub(super) fn spans(&self) -> &[(TimelineId, u64, u64)] {
+        &self.spans
+    }
+
+    /// The size of the segments.
+    pub fn segment_size(&self) -> SegmentSize {
+        self.size
     }
 
     /// The gaps between runs of the same timeline.

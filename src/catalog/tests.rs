@@ -9,6 +9,7 @@ mod backups;
 mod damage;
 mod queries;
 mod upkeep;
+mod verifies;
 
 use jiff::Timestamp;
 use tempfile::TempDir;

@@ -1,10 +1,12 @@
 //! Timeline history files: which timelines one descends from, and where each
 //! was left (`readTimeLineHistory`, timeline.c).
 
+use serde::{Deserialize, Serialize};
+
 use super::{Lsn, TimelineId};
 
 /// One line: an ancestor, and the position at which its successor left it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ancestor {
     /// The timeline that was left.
     pub timeline: TimelineId,
