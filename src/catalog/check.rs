@@ -36,6 +36,8 @@ impl Reader {
             rows::parse::<MomentsRow>(MOMENTS, key.value(), value.value())?;
         }
         self.backups()?;
+        self.drills()?;
+        self.jobs()?;
         self.clusters()?;
         self.stores()?;
         self.events()?;

@@ -16,6 +16,7 @@
 mod acknowledged;
 mod backups;
 mod check;
+mod drills;
 mod error;
 mod facts;
 mod file;
@@ -36,6 +37,7 @@ use std::path::{Path, PathBuf};
 
 pub use acknowledged::{Acknowledged, Histories};
 pub use backups::BackupRecord;
+pub use drills::{DRILLS_KEPT, DrillCheck, DrillRecord, JobRecord};
 pub use error::CatalogError;
 pub use facts::{
     Beginning, Cause, ClusterFacts, Event, EventKind, StoreFacts, StoreFailure, StoreTotals, Totals,

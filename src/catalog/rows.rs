@@ -32,6 +32,12 @@ pub(super) const EVENTS: Definition = TableDefinition::new("events");
 /// Generation and name → [`super::BackupRecord`].
 pub(super) const BACKUPS: Definition = TableDefinition::new("backups");
 
+/// Time and store → [`super::DrillRecord`].
+pub(super) const DRILLS: Definition = TableDefinition::new("drills");
+
+/// A name in `[schedule]` → [`super::JobRecord`].
+pub(super) const JOBS: Definition = TableDefinition::new("jobs");
+
 /// [`file_key`] → [`MomentsRow`]: of the segments whose moments are known.
 pub(super) const MOMENTS: Definition = TableDefinition::new("moments");
 

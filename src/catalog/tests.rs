@@ -7,6 +7,7 @@
 
 mod backups;
 mod damage;
+mod drills;
 mod queries;
 mod upkeep;
 mod verifies;

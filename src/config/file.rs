@@ -161,10 +161,27 @@ impl Default for Retention {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Drill {
     pub scratch: Option<PathBuf>,
+    pub checks: Vec<String>,
+    pub file: Option<PathBuf>,
+    pub amcheck: bool,
+    #[serde(deserialize_with = "value::duration")]
+    pub timeout: Duration,
+}
+
+impl Default for Drill {
+    fn default() -> Self {
+        Drill {
+            scratch: None,
+            checks: Vec::new(),
+            file: None,
+            amcheck: true,
+            timeout: Duration::from_secs(24 * 60 * 60),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

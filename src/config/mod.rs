@@ -50,8 +50,8 @@ pub struct Config {
     pub fetch: FetchSettings,
     /// What stays of it, and for how long.
     pub retention: RetentionSettings,
-    /// Where clusters and files are made that are needed for a while.
-    pub scratch: PathBuf,
+    /// How drills are held.
+    pub drill: DrillSettings,
     /// Where they are kept; at least one.
     pub stores: Vec<StoreSettings>,
 }
@@ -142,6 +142,23 @@ pub struct RetentionSettings {
     pub min_backups: usize,
     /// How long staging keeps what every store has.
     pub local_window: Duration,
+}
+
+/// How drills are held.
+#[derive(Debug)]
+pub struct DrillSettings {
+    /// Where clusters and files are made that are needed for a while: by
+    /// drills, by `extract`, by `backup import`.
+    pub scratch: PathBuf,
+    /// SQL that a recovered cluster has to answer.
+    pub checks: Vec<String>,
+    /// A file of SQL that it has to run.
+    pub file: Option<PathBuf>,
+    /// Whether its tables and indexes are examined where the extension is at
+    /// hand.
+    pub amcheck: bool,
+    /// After how long a drill has failed.
+    pub timeout: Duration,
 }
 
 impl Config {
@@ -315,11 +332,17 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
             min_backups: file.retention.min_backups,
             local_window: file.retention.local_window,
         },
-        scratch: file
-            .drill
-            .scratch
-            .or_else(|| beside("drill"))
-            .unwrap_or_else(|| SCRATCH.into()),
+        drill: DrillSettings {
+            scratch: file
+                .drill
+                .scratch
+                .or_else(|| beside("drill"))
+                .unwrap_or_else(|| SCRATCH.into()),
+            checks: file.drill.checks,
+            file: file.drill.file,
+            amcheck: file.drill.amcheck,
+            timeout: file.drill.timeout,
+        },
         stores,
     })
 }

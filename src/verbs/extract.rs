@@ -92,7 +92,7 @@ fn extract(
     request: &Request,
     interrupt: &Interrupt,
 ) -> anyhow::Result<u8> {
-    let mut scratch = ScratchCluster::create(&host.config.scratch)?;
+    let mut scratch = ScratchCluster::create(&host.config.drill.scratch)?;
     let runtime = runtime()?;
     let restored = runtime.block_on(async {
         let work = restore(host, global, arguments, request, &scratch);

@@ -29,7 +29,7 @@ fn the_environment_alone_is_enough() {
     // Beside staging: nobody made /var/lib/walkeep here.
     assert_eq!(config.catalog, Path::new("/pg/archive/catalog.redb"));
     assert_eq!(config.fetch.spool, Path::new("/pg/archive/spool"));
-    assert_eq!(config.scratch, Path::new("/pg/archive/drill"));
+    assert_eq!(config.drill.scratch, Path::new("/pg/archive/drill"));
     let names: Vec<_> = config
         .stores
         .iter()

@@ -74,7 +74,10 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.staging.acknowledge, Acknowledge::Staged);
     assert_eq!(config.catalog, Path::new("/var/lib/walkeep/catalog.redb"));
     assert_eq!(config.fetch.spool, Path::new("/var/lib/walkeep/spool"));
-    assert_eq!(config.scratch, Path::new("/var/lib/walkeep/drill"));
+    assert_eq!(config.drill.scratch, Path::new("/var/lib/walkeep/drill"));
+    assert!(config.drill.checks.is_empty() && config.drill.amcheck);
+    assert_eq!(config.drill.file, None);
+    assert_eq!(config.drill.timeout, Duration::from_secs(86_400));
     assert_eq!(config.fetch.timeout, Duration::from_secs(300));
     assert_eq!(config.retention.window, Duration::from_secs(30 * 86_400));
     assert_eq!(config.retention.min_backups, 2);
@@ -146,6 +149,21 @@ fn values_have_units() {
     assert_eq!(config.staging.high_water, 500_000_000);
     assert_eq!(config.ship.rate_limit, Some(1000));
     assert_eq!(config.fetch.timeout, Duration::from_secs(5400));
+}
+
+#[test]
+fn a_drill_has_checks() {
+    let text = "[drill]\nscratch = \"/srv/drill\"\nchecks = [\"select 1\", \"select 2\"]\n\
+                file = \"/etc/walkeep/drill.sql\"\namcheck = false\ntimeout = \"2h\"\n";
+    let drill = good(&format!("{text}{NAS}")).drill;
+    assert_eq!(drill.scratch, Path::new("/srv/drill"));
+    assert_eq!(drill.checks, ["select 1", "select 2"]);
+    assert_eq!(
+        drill.file.as_deref(),
+        Some(Path::new("/etc/walkeep/drill.sql"))
+    );
+    assert!(!drill.amcheck);
+    assert_eq!(drill.timeout, Duration::from_secs(7200));
 }
 
 #[test]

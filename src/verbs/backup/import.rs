@@ -24,7 +24,12 @@ use crate::{
 pub(in crate::verbs) fn run_import(host: &Host, path: &Path) -> anyhow::Result<u8> {
     let staging = host.staging()?;
     let path = std::path::absolute(path).context("read the working directory")?;
-    let backup = BaseBackup::open(&path, &host.config.scratch, staging.owner(), threads())?;
+    let backup = BaseBackup::open(
+        &path,
+        &host.config.drill.scratch,
+        staging.owner(),
+        threads(),
+    )?;
     // Before anything is stored: without it the backup would be none.
     let wal = find_wal(host, &staging, &backup)?;
     let source = Source {

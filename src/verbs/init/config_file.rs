@@ -204,7 +204,7 @@ pub(super) fn prepare(config: &Config, user: &nix::unistd::User) -> anyhow::Resu
     let (uid, gid) = (Some(user.uid.as_raw()), Some(user.gid.as_raw()));
     // Scratch clusters are for later; a user who may not make their directory
     // is told when it is needed.
-    let scratch = config.scratch.clone();
+    let scratch = config.drill.scratch.clone();
     for directory in directories(config).into_iter().chain([scratch]) {
         let missing = directory.ancestors().take_while(|path| !path.exists());
         let missing: Vec<PathBuf> = missing.map(Path::to_owned).collect();
