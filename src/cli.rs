@@ -3,6 +3,7 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::{layout::BackupId, postgres::Lsn};
 
@@ -71,6 +72,17 @@ pub enum Verb {
     /// Rebuild or print the catalog
     #[command(subcommand)]
     Catalog(Catalog),
+    /// Print a shell's completions: source <(walkeep completions bash)
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+    /// Print the manual page of walkeep or of a verb: walkeep man wal push | man -l -
+    Man {
+        /// The verb, such as: wal push
+        #[arg(value_name = "VERB")]
+        verb: Vec<String>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -19,6 +19,7 @@ pub(super) struct File {
     pub fetch: Fetch,
     pub retention: Retention,
     pub drill: Drill,
+    pub serve: Serve,
     pub store: Vec<Store>,
 }
 
@@ -184,6 +185,22 @@ impl Default for Drill {
     }
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Serve {
+    pub listen: String,
+    pub token_file: Option<PathBuf>,
+}
+
+impl Default for Serve {
+    fn default() -> Self {
+        Serve {
+            listen: "127.0.0.1:9847".to_owned(),
+            token_file: None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum StoreType {
@@ -213,6 +230,7 @@ pub(super) struct Store {
     pub ca_file: Option<PathBuf>,
     #[serde(default)]
     pub allow_http: bool,
+    pub price_storage: Option<f64>,
 }
 
 impl Store {
@@ -234,6 +252,7 @@ impl Store {
             secret_access_key_file: None,
             ca_file: None,
             allow_http: false,
+            price_storage: None,
         }
     }
 }

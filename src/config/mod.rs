@@ -5,6 +5,7 @@
 mod environment;
 mod error;
 mod file;
+mod serve;
 mod stores;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use std::{
 
 pub use error::{ConfigError, Invalid};
 pub use file::Acknowledge;
+pub use serve::{Listen, ServeSettings};
 pub use stores::StoreSettings;
 
 use crate::codec::{Encoder, EncoderError, EncoderKind, Format};
@@ -52,6 +54,8 @@ pub struct Config {
     pub retention: RetentionSettings,
     /// How drills are held.
     pub drill: DrillSettings,
+    /// Where the daemon answers HTTP.
+    pub serve: ServeSettings,
     /// Where they are kept; at least one.
     pub stores: Vec<StoreSettings>,
 }
@@ -253,6 +257,10 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
             "name at least one store in a [[store]] table".to_owned(),
         );
     }
+    let serve = match serve::check(file.serve) {
+        Ok(serve) => serve,
+        Err((key, problem)) => return wrong(key, problem),
+    };
     let copies = 1..=file.store.len();
     if !copies.contains(&file.staging.min_copies) {
         let stores = file.store.len();
@@ -343,6 +351,7 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
             amcheck: file.drill.amcheck,
             timeout: file.drill.timeout,
         },
+        serve,
         stores,
     })
 }

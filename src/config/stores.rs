@@ -6,6 +6,14 @@ use crate::{
     store::{Credentials, Location, Profile, S3Settings, Secret, StoreName, Timeouts},
 };
 
+/// Cloudflare R2's standard storage, in dollars for a terabyte and month:
+/// $0.015 per GB-month (<https://developers.cloudflare.com/r2/pricing/>, as
+/// cited in 2024 and 2025).
+const R2_STORAGE: f64 = 15.0;
+/// Backblaze B2's: $6 per TB and month (<https://www.backblaze.com/cloud-storage/pricing>,
+/// as cited in April 2026).
+const B2_STORAGE: f64 = 6.0;
+
 /// A store, and where in it the archive lies.
 #[derive(Debug, Clone)]
 pub struct StoreSettings {
@@ -14,6 +22,9 @@ pub struct StoreSettings {
     pub location: Location,
     /// What the archive's keys begin with.
     pub prefix: Prefix,
+    /// What a terabyte (10^12 bytes) costs there for a month, in dollars; none
+    /// where that is not known.
+    pub price_storage: Option<f64>,
 }
 
 impl StoreSettings {
@@ -45,6 +56,15 @@ pub(super) fn check(mut table: Table, cluster: &str) -> Result<StoreSettings, Wr
     }
     let prefix = table.prefix.take().unwrap_or_else(|| cluster.to_owned());
     let prefix = prefix.parse().map_err(|error| wrong("prefix")(&error))?;
+    let price_storage = table.price_storage.or(match table.kind {
+        StoreType::R2 => Some(R2_STORAGE),
+        StoreType::B2 => Some(B2_STORAGE),
+        StoreType::S3 | StoreType::Directory => None,
+    });
+    if price_storage.is_some_and(|price| !(0.0..=1e6).contains(&price)) {
+        let problem = "no price: dollars for a terabyte and month, such as 15.0";
+        return Err(wrong("price_storage")(&problem));
+    }
     let location = match table.kind {
         StoreType::Directory => {
             Location::Directory(table.path.take().ok_or_else(|| missing("path"))?)
@@ -58,6 +78,7 @@ pub(super) fn check(mut table: Table, cluster: &str) -> Result<StoreSettings, Wr
         name,
         location,
         prefix,
+        price_storage,
     })
 }
 

@@ -5,10 +5,12 @@ mod caller;
 mod catalog;
 mod check;
 mod command;
+mod completions;
 #[cfg(feature = "demo")]
 mod demo;
 mod extract;
 mod init;
+mod man;
 mod prune;
 mod restore;
 mod run;
@@ -61,6 +63,8 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
             catalog::run_rebuild(&Host::load(global)?, store.as_deref())
         }
         Verb::Catalog(Catalog::Export) => catalog::run_export(&Host::load(global)?),
+        Verb::Completions { shell } => completions::run(shell),
+        Verb::Man { verb } => man::run(&verb),
     }
 }
 

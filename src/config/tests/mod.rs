@@ -4,6 +4,7 @@
 )]
 
 mod environment;
+mod serve;
 
 use std::os::unix::fs::PermissionsExt;
 

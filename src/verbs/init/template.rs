@@ -152,6 +152,7 @@ pub(super) fn render(facts: &Facts) -> String {
     line(&mut text, true, "scratch", &display(&facts.scratch));
 
     text.push_str(RETENTION);
+    text.push_str(SERVE);
     text.push_str(STORES);
     for store in &facts.stores {
         store.write(&mut text);
@@ -206,6 +207,14 @@ const RETENTION: &str = "
 # window = \"30d\"
 # min_backups = 2
 # local_window = \"0d\"
+";
+
+const SERVE: &str = "
+# The page, the metrics and the health check of `walkeep run`.
+[serve]
+# listen = \"127.0.0.1:9847\"
+# Needed where other hosts can reach it.
+# token_file = \"/etc/walkeep/page.token\"
 ";
 
 const STORES: &str = "
