@@ -50,7 +50,8 @@ impl Runs {
         runs
     }
 
-    pub(super) fn new(size: SegmentSize) -> Self {
+    /// None yet.
+    pub fn new(size: SegmentSize) -> Self {
         Runs {
             size,
             spans: Vec::new(),
@@ -58,8 +59,9 @@ impl Runs {
         }
     }
 
-    /// [`settle`](Self::settle) has to follow.
-    pub(super) fn add(&mut self, segment: SegmentName) {
+    /// Adds a segment. What does not come in order is joined by
+    /// [`settle`](Self::settle) alone.
+    pub fn add(&mut self, segment: SegmentName) {
         let Some(number) = segment.number(self.size) else {
             return self.misfits.push(segment);
         };
@@ -74,7 +76,7 @@ impl Runs {
     }
 
     /// Joins what came out of order.
-    pub(super) fn settle(&mut self) {
+    pub fn settle(&mut self) {
         self.spans.sort_unstable();
         self.spans.dedup_by(|next, before| {
             let joins = next.0 == before.0 && next.1 <= before.2.saturating_add(1);

@@ -23,26 +23,14 @@ pub(super) struct File {
     pub store: Vec<Store>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Cluster {
     pub name: Option<String>,
     pub data_directory: Option<PathBuf>,
     pub bin_directory: Option<PathBuf>,
-    pub connection: String,
+    pub connection: Option<String>,
     pub user: Option<String>,
-}
-
-impl Default for Cluster {
-    fn default() -> Self {
-        Cluster {
-            name: None,
-            data_directory: None,
-            bin_directory: None,
-            connection: "host=/run/postgresql user=postgres dbname=postgres".to_owned(),
-            user: None,
-        }
-    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -28,6 +28,8 @@ use crate::codec::{Encoder, EncoderError, EncoderKind, Format};
 const DIRECTORY: &str = "/etc/walkeep";
 /// Where a host with a configuration file keeps its catalog.
 const CATALOG: &str = "/var/lib/walkeep/catalog.redb";
+/// Where its server is asked.
+const CONNECTION: &str = "host=/run/postgresql user=postgres dbname=postgres";
 /// Where it keeps what was fetched ahead.
 const SPOOL: &str = "/var/lib/walkeep/spool";
 /// Where it makes clusters and files that are needed for a while.
@@ -71,6 +73,9 @@ pub struct Cluster {
     pub bin_directory: Option<PathBuf>,
     /// A libpq connection string.
     pub connection: String,
+    /// Whether the configuration says which cluster it is, by `connection` or
+    /// `data_directory`: then its server is expected to run.
+    pub is_named: bool,
     /// Whom a walkeep that root started becomes.
     pub user: Option<String>,
 }
@@ -306,9 +311,13 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
         path: has_file.then(|| path.to_owned()),
         cluster: Cluster {
             name,
+            is_named: file.cluster.connection.is_some() || file.cluster.data_directory.is_some(),
             data_directory: file.cluster.data_directory,
             bin_directory: file.cluster.bin_directory,
-            connection: file.cluster.connection,
+            connection: file
+                .cluster
+                .connection
+                .unwrap_or_else(|| CONNECTION.to_owned()),
             user: file.cluster.user,
         },
         staging,

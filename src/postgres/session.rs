@@ -2,6 +2,7 @@
 //! PostgreSQL 13 to 18. It blocks, and is not for use inside a tokio runtime.
 
 mod backup;
+mod watch;
 
 use std::{
     collections::BTreeMap,
@@ -14,9 +15,10 @@ use std::{
 
 use ::postgres::{Client, Config, NoTls, config::Host};
 
-use super::{SegmentSize, SystemId};
+use super::{Lsn, SegmentSize, SystemId};
 
 pub use backup::{StartedBackup, StoppedBackup};
+pub use watch::{Slot, Waiting, Watched};
 
 /// How long a connection may take, where the connection string does not say.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -146,10 +148,16 @@ impl Session {
     /// Connects by a libpq connection string, without TLS: the server is on
     /// this host, or on a network that needs none.
     pub fn connect(connection: &str) -> Result<Self, SessionError> {
+        Self::connect_within(connection, CONNECT_TIMEOUT)
+    }
+
+    /// As [`connect`](Self::connect), with another time-out where the
+    /// connection string has none.
+    pub fn connect_within(connection: &str, patience: Duration) -> Result<Self, SessionError> {
         let mut config = Config::from_str(connection)
             .map_err(|error| SessionError::Connection(describe(&error)))?;
         if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT_TIMEOUT);
+            config.connect_timeout(patience);
         }
         if config.get_application_name().is_none() {
             config.application_name("walkeep");
@@ -300,12 +308,10 @@ impl Session {
                 &[],
             )
             .map_err(&failed)?;
-        let mut waiting = None;
-        if row.get(6) {
-            let ready = "SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'";
-            let count: i64 = self.client.query_one(ready, &[]).map_err(&failed)?.get(0);
-            waiting = Some(count.cast_unsigned());
-        }
+        let waiting = match row.get(6) {
+            true => Some(self.waiting()?.files),
+            false => None,
+        };
         Ok(Archiver {
             archived: row.get::<_, i64>(0).cast_unsigned(),
             failed: row.get::<_, i64>(1).cast_unsigned(),

@@ -8,6 +8,7 @@
 
 mod arrivals;
 mod daemon;
+pub mod facts;
 mod lanes;
 mod single;
 mod systemd;

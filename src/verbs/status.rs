@@ -1,10 +1,7 @@
 //! `walkeep status`: how far behind each store is, what would be lost with
 //! this host, and what needs a person.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io::Write,
-};
+use std::io::Write;
 
 use bytesize::ByteSize;
 use jiff::{SignedDuration, Timestamp};
@@ -12,10 +9,9 @@ use serde::Serialize;
 
 use super::{Host, NO, counted, print_json};
 use crate::{
-    archive::staging::Staged,
-    catalog::{CatalogError, EventKind, Reader, State, StoreTotals},
-    layout::{BackupId, Generation},
-    postgres::WalFileName,
+    catalog::EventKind,
+    layout::BackupId,
+    serve::facts::{Facts, Gatherer, StagingFacts, StoreView},
 };
 
 /// A file that waits longer than this is late, in seconds.
@@ -26,24 +22,10 @@ const LATE: i64 = 15 * 60;
 #[derive(Debug, Serialize)]
 struct Status {
     cluster: String,
-    staging: Option<StagingStatus>,
+    staging: Option<StagingFacts>,
     stores: Vec<StoreStatus>,
     /// What needs a person, as sentences.
     attention: Vec<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct StagingStatus {
-    path: String,
-    /// Files that a store is still to get; those that none has would be lost
-    /// with this host.
-    files: u64,
-    bytes: u64,
-    max_bytes: u64,
-    oldest_seconds: Option<i64>,
-    /// Files that every store has, and that stay for retention.local_window.
-    kept_files: u64,
-    kept_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -68,28 +50,8 @@ struct StoreStatus {
 }
 
 pub(super) fn run(host: &Host) -> anyhow::Result<u8> {
-    let mut attention = Vec::new();
-    let (mut staging, staged, generation) = look_at_staging(host, &mut attention)?;
-    let (stores, waiting) = look_at_stores(host, &staged, generation, &mut attention)?;
-    if let (Some(staging), Some(waiting)) = (&mut staging, waiting) {
-        staging.tell_apart(&staged, &waiting);
-    }
-    let high_water = host.config.staging.high_water;
-    if let Some(full) = staging.as_ref().filter(|it| it.bytes > high_water) {
-        let full = format!(
-            "staging holds {} of {}: above its high-water mark",
-            ByteSize(full.bytes),
-            ByteSize(full.max_bytes)
-        );
-        attention.insert(0, full);
-    }
-    let cluster = host.config.cluster.name.clone();
-    let status = Status {
-        cluster,
-        staging,
-        stores,
-        attention,
-    };
+    let facts = Gatherer::default().gather(&host.config);
+    let status = Status::of(host, facts);
     if host.json {
         print_json(&status)?
     } else {
@@ -98,152 +60,61 @@ pub(super) fn run(host: &Host) -> anyhow::Result<u8> {
     Ok(if status.attention.is_empty() { 0 } else { NO })
 }
 
-fn look_at_staging(
-    host: &Host,
-    attention: &mut Vec<String>,
-) -> anyhow::Result<(Option<StagingStatus>, Vec<Staged>, Generation)> {
-    let settings = &host.config.staging;
-    let Some(path) = &settings.path else {
-        return Ok((None, Vec::new(), Generation::FIRST));
-    };
-    let staging = match host.staging() {
-        Ok(staging) => staging,
-        Err(error) => {
-            attention.push(format!("{error:#}"));
-            return Ok((None, Vec::new(), Generation::FIRST));
+impl Status {
+    fn of(host: &Host, facts: Facts) -> Self {
+        let mut attention = Vec::new();
+        let high_water = host.config.staging.high_water;
+        match &facts.staging {
+            Some(Err(problem)) => attention.push(problem.clone()),
+            Some(Ok(full)) if full.bytes > high_water => attention.push(format!(
+                "staging holds {} of {}: above its high-water mark",
+                ByteSize(full.bytes),
+                ByteSize(full.max_bytes)
+            )),
+            _ => {}
         }
-    };
-    let files = staging.files()?;
-    let bytes = files.iter().map(|file| file.allocated).sum();
-    let status = StagingStatus {
-        path: path.display().to_string(),
-        files: files.len() as u64,
-        bytes,
-        max_bytes: settings.max_size,
-        oldest_seconds: files.iter().map(age).max(),
-        kept_files: 0,
-        kept_bytes: 0,
-    };
-    Ok((Some(status), files, staging.marker().generation))
-}
-
-impl StagingStatus {
-    /// What every store has does not wait any more.
-    fn tell_apart(&mut self, staged: &[Staged], waiting: &BTreeSet<WalFileName>) {
-        let waits = |file: &&Staged| waiting.contains(&file.name);
-        let waiting: Vec<&Staged> = staged.iter().filter(waits).collect();
-        let all = (self.files, self.bytes);
-        self.files = waiting.len() as u64;
-        self.bytes = waiting.iter().map(|file| file.allocated).sum();
-        self.oldest_seconds = waiting.iter().map(|file| age(file)).max();
-        (self.kept_files, self.kept_bytes) = (all.0 - self.files, all.1 - self.bytes);
-    }
-}
-
-/// How the stores are doing, and which staged files one of them lacks; none
-/// where the catalog cannot tell.
-fn look_at_stores(
-    host: &Host,
-    staged: &[Staged],
-    generation: Generation,
-    attention: &mut Vec<String>,
-) -> anyhow::Result<(Vec<StoreStatus>, Option<BTreeSet<WalFileName>>)> {
-    let read = host.catalog()?.read(|reader| {
-        let missing = missing(reader, host, staged, generation)?;
-        let mut stores = Vec::new();
-        for settings in &host.config.stores {
-            let name = settings.name().as_str();
-            let waiting = missing.get(name).map_or(&[][..], Vec::as_slice);
-            stores.push(store(reader, name, waiting)?);
-        }
-        let missing = missing.values().flatten();
-        let waiting: BTreeSet<WalFileName> = missing.map(|file| file.name).collect();
-        let mut notes: Vec<String> = reader
-            .events()?
-            .iter()
-            .map(|event| tell(&event.kind))
-            .collect();
-        notes.extend(reader.wants_rebuild()?.map(|_| {
+        attention.extend(facts.no_catalog.clone());
+        attention.extend(facts.events.iter().map(|event| tell(&event.kind)));
+        attention.extend(facts.wants_rebuild.then(|| {
             "the catalog was begun anew and does not know what the stores held before: run \
              `walkeep catalog rebuild`"
                 .to_owned()
         }));
-        Ok((stores, waiting, notes))
-    });
-    match read {
-        Ok((stores, waiting, notes)) => {
-            attention.extend(notes);
-            attention.extend(stores.iter().flat_map(needs));
-            Ok((stores, Some(waiting)))
-        }
-        Err(error) => {
-            attention.push(error.to_string());
-            Ok((Vec::new(), None))
+        attention.extend(facts.stores.iter().flat_map(needs));
+        Status {
+            cluster: facts.cluster,
+            staging: facts.staging.and_then(Result::ok),
+            stores: facts.stores.into_iter().map(StoreStatus::from).collect(),
+            attention,
         }
     }
 }
 
-/// By store: the staged files that it has not.
-fn missing<'a>(
-    reader: &Reader,
-    host: &Host,
-    staged: &'a [Staged],
-    generation: Generation,
-) -> Result<BTreeMap<String, Vec<&'a Staged>>, CatalogError> {
-    let mut missing: BTreeMap<String, Vec<&Staged>> = BTreeMap::new();
-    for file in staged {
-        let record = reader.file(generation, file.name)?;
-        for settings in &host.config.stores {
-            let name = settings.name().as_str();
-            let replica = record.as_ref().and_then(|record| record.replicas.get(name));
-            if replica.is_none_or(|replica| replica.state() != State::Stored) {
-                missing.entry(name.to_owned()).or_default().push(file);
-            }
+impl From<StoreView> for StoreStatus {
+    fn from(view: StoreView) -> Self {
+        StoreStatus {
+            store: view.name,
+            files: view.files,
+            stored_bytes: view.stored_bytes,
+            waiting_files: view.waiting_files,
+            waiting_bytes: view.waiting_bytes,
+            lag_seconds: view.lag_seconds,
+            owed: view.owed,
+            suspect: view.suspect,
+            conflicts: view.conflicts,
+            backups: view.backups.len() as u64,
+            newest_backup: view.backups.last().copied(),
+            last_success: view.last_success,
+            failing: view.failing.map(|(error, _)| error),
         }
     }
-    Ok(missing)
-}
-
-fn store(reader: &Reader, name: &str, waiting: &[&Staged]) -> Result<StoreStatus, CatalogError> {
-    let StoreTotals {
-        stored,
-        owed,
-        suspect,
-        conflict,
-        ..
-    } = reader.store_totals(name)?;
-    let facts = reader.store(name)?;
-    let backups = backups_in(reader, name)?;
-    let failing = facts.last_failure.filter(|_| facts.failures_in_a_row > 0);
-    Ok(StoreStatus {
-        store: name.to_owned(),
-        files: stored.files,
-        stored_bytes: stored.stored_bytes,
-        waiting_files: waiting.len() as u64,
-        waiting_bytes: waiting.iter().map(|file| file.size).sum(),
-        lag_seconds: waiting.iter().map(|file| age(file)).max(),
-        owed: owed.files,
-        suspect: suspect.files,
-        conflicts: conflict.files,
-        backups: backups.len() as u64,
-        newest_backup: backups.last().copied(),
-        last_success: facts.last_success,
-        failing: failing.map(|failure| failure.error),
-    })
-}
-
-/// The base backups that a store has, oldest first.
-fn backups_in(reader: &Reader, name: &str) -> Result<Vec<BackupId>, CatalogError> {
-    let known = reader.backups()?.into_iter();
-    let here = known.filter(|backup| backup.stores.contains_key(name));
-    Ok(here.map(|backup| backup.id).collect())
 }
 
 /// What a store's state asks of a person.
-fn needs(status: &StoreStatus) -> Vec<String> {
-    let store = &status.store;
+fn needs(status: &StoreView) -> Vec<String> {
+    let store = &status.name;
     let mut needs = Vec::new();
-    if let Some(error) = &status.failing {
+    if let Some((error, _)) = &status.failing {
         needs.push(error.clone());
     }
     if let Some(lag) = status.lag_seconds.filter(|&lag| lag > LATE) {
@@ -284,13 +155,6 @@ fn tell(event: &EventKind) -> String {
             format!("\"{file}\" in staging is not shipped: {reason}")
         }
     }
-}
-
-fn age(file: &Staged) -> i64 {
-    Timestamp::now()
-        .duration_since(file.modified)
-        .as_secs()
-        .max(0)
 }
 
 fn span(seconds: i64) -> String {
