@@ -4,6 +4,7 @@
 //! ```text
 //! [PREFIX/]cluster.json                     whose archive this is
 //! [PREFIX/]wal/000000010000000400000024.gz  a segment (zstd: `.zst`)
+//! [PREFIX/]stream/000000010000000400000025/00000000-0002A3F8.gz  a part of one (or `.zst`)
 //! [PREFIX/]backup/20261120T020000Z/manifest.json.gz  a base backup
 //! [PREFIX/]backup/20261120T020000Z/running.json      while it is being made
 //! [PREFIX/]backup/20261120T020000Z/000001.gz         a pack of its data (or `.zst`)
@@ -13,6 +14,7 @@
 //! ```
 
 mod backup_id;
+mod stream_part;
 
 use std::{fmt, str::FromStr};
 
@@ -20,11 +22,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     codec::Sha256,
-    postgres::{TimelineId, WalFileName},
+    postgres::{SegmentName, TimelineId, WalFileName},
 };
 
 pub use crate::codec::Format;
 pub use backup_id::{BackupId, InvalidBackupId};
+pub use stream_part::StreamPart;
 
 /// The place of one archive in a bucket: everything walkeep keeps of one
 /// cluster begins with it. Empty for the bucket's root.
@@ -102,6 +105,8 @@ pub enum Key {
     Cluster(Generation),
     /// A file that PostgreSQL archived.
     Wal(Generation, WalFileName, Format),
+    /// Bytes of a segment that was not complete when they were stored.
+    Stream(Generation, StreamPart, Format),
     /// What a base backup is: written last.
     Manifest(Generation, BackupId),
     /// Says that a base backup is being made.
@@ -150,6 +155,11 @@ impl Layout {
             Key::Wal(generation, name, format) => {
                 format!("{}{name}{}", self.wal_prefix(generation), suffix(format))
             }
+            Key::Stream(generation, part, format) => format!(
+                "{}{part}{}",
+                self.segment_stream_prefix(generation, part.segment),
+                suffix(format)
+            ),
             Key::Manifest(generation, id) => {
                 format!("{}{id}/{MANIFEST}", self.backup_prefix(generation))
             }
@@ -190,6 +200,16 @@ impl Layout {
         format!("{}wal/", self.generation(generation))
     }
 
+    /// What the keys of a generation's streamed parts begin with.
+    pub fn stream_prefix(&self, generation: Generation) -> String {
+        format!("{}stream/", self.generation(generation))
+    }
+
+    /// What the keys of one segment's streamed parts begin with.
+    pub fn segment_stream_prefix(&self, generation: Generation, segment: SegmentName) -> String {
+        format!("{}{segment}/", self.stream_prefix(generation))
+    }
+
     /// What the keys of one timeline's WAL begin with.
     pub fn timeline_prefix(&self, generation: Generation, timeline: TimelineId) -> String {
         format!("{}{:08X}", self.wal_prefix(generation), timeline.0)
@@ -218,6 +238,14 @@ impl Layout {
         }
         if let Some(backup) = rest.strip_prefix("backup/") {
             return parse_backup(generation, backup);
+        }
+        if let Some(part) = rest.strip_prefix("stream/") {
+            let (segment, part) = part.split_once('/')?;
+            return Format::ALL.into_iter().find_map(|format| {
+                let range = part.strip_suffix(suffix(format))?;
+                let part = StreamPart::parse(segment.parse().ok()?, range)?;
+                Some(Key::Stream(generation, part, format))
+            });
         }
         let file = rest.strip_prefix("wal/")?;
         Format::ALL.into_iter().find_map(|format| {
@@ -306,6 +334,13 @@ mod tests {
             "main/backup/20261120T240000Z/000001.gz",
             "main/backup/2026112T020000Z/manifest.json.gz",
             "main/backup/index/00.gz",
+            "main/stream/000000010000000400000024.gz",
+            "main/stream/000000010000000400000024/00000000-00000000.gz",
+            "main/stream/000000010000000400000024/00000008-00000000.gz",
+            "main/stream/000000010000000400000024/00000000-0000a000.gz",
+            "main/stream/000000010000000400000024/0-8.gz",
+            "main/stream/000000010000000400000024/00000000-+0000008.gz",
+            "main/stream/000000010000000400000024/00000000-00000008",
             "main",
             "",
         ] {
@@ -330,11 +365,14 @@ mod tests {
             number in 1u32..,
             digest in any::<[u8; 32]>(),
             format in prop::sample::select(Format::ALL.as_slice()),
+            (segment, from, length) in ("[0-9A-F]{24}", 0u32..1 << 30, 1u32..1 << 30),
         ) {
             prop_assume!(prefix.split('/').all(|part| !matches!(part, "." | "..")));
             let layout = layout(&prefix);
             let generation = Generation(generation);
             let id = BackupId::at(Timestamp::from_second(begun).unwrap());
+            let segment = segment.parse().unwrap();
+            let part = StreamPart { segment, from, to: from + length };
             for key in [
                 Key::Manifest(generation, id),
                 Key::Running(generation, id),
@@ -342,6 +380,7 @@ mod tests {
                 Key::Index(generation, Sha256(digest)),
                 Key::Cluster(generation),
                 Key::Wal(generation, name.parse().unwrap(), format),
+                Key::Stream(generation, part, format),
                 Key::Probe,
             ] {
                 prop_assert_eq!(layout.parse(&layout.key(key)), Some(key));

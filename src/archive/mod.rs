@@ -14,5 +14,6 @@ pub mod place;
 pub mod plan;
 pub mod push;
 pub mod receipts;
+pub mod receive;
 pub mod ship;
 pub mod staging;

@@ -96,7 +96,13 @@ pub async fn rebuild(place: &Place, catalog: &Catalog) -> Result<Rebuilt, Rebuil
                     manifests.push((generation, id, info));
                 }
                 // A backup is what its manifest says.
-                Some(Key::Running(..) | Key::Pack(..) | Key::Index(..) | Key::Probe) => {}
+                Some(
+                    Key::Stream(..)
+                    | Key::Running(..)
+                    | Key::Pack(..)
+                    | Key::Index(..)
+                    | Key::Probe,
+                ) => {}
                 None => outcome.foreign += 1,
             }
         }

@@ -18,6 +18,7 @@ pub(super) struct File {
     pub ship: Ship,
     pub fetch: Fetch,
     pub retention: Retention,
+    pub stream: Stream,
     pub drill: Drill,
     pub serve: Serve,
     pub store: Vec<Store>,
@@ -146,6 +147,25 @@ impl Default for Retention {
             window: Duration::from_secs(30 * 24 * 60 * 60),
             min_backups: 2,
             local_window: Duration::ZERO,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Stream {
+    pub enabled: bool,
+    #[serde(deserialize_with = "value::duration")]
+    pub interval: Duration,
+    pub slot: Option<String>,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Stream {
+            enabled: false,
+            interval: Duration::from_secs(10),
+            slot: None,
         }
     }
 }

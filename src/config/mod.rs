@@ -58,6 +58,8 @@ pub struct Config {
     pub drill: DrillSettings,
     /// Where the daemon answers HTTP.
     pub serve: ServeSettings,
+    /// How the segment that is still being written is shipped.
+    pub stream: StreamSettings,
     /// Where they are kept; at least one.
     pub stores: Vec<StoreSettings>,
 }
@@ -170,6 +172,18 @@ pub struct DrillSettings {
     pub timeout: Duration,
 }
 
+/// How the segment that is still being written is shipped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamSettings {
+    /// Whether it is.
+    pub enabled: bool,
+    /// How often what is new of it goes to the stores.
+    pub interval: Duration,
+    /// The replication slot that keeps PostgreSQL from removing what was not
+    /// received yet.
+    pub slot: String,
+}
+
 impl Config {
     /// Reads the configuration: the file that the command line names, else
     /// `/etc/walkeep/walkeep.toml` (or `CLUSTER.toml`) where it exists, and the
@@ -277,6 +291,21 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
     }
     let name = file.cluster.name.as_deref();
     let name = name.unwrap_or_else(|| default_name(path)).to_owned();
+    // Shorter would be one object after another, longer no better than
+    // archive_timeout.
+    let intervals = Duration::from_secs(1)..=Duration::from_secs(600);
+    if !intervals.contains(&file.stream.interval) {
+        let problem = format!("{:?} is not in 1s..=10m", file.stream.interval);
+        return wrong("stream.interval", problem);
+    }
+    let slot = file.stream.slot.unwrap_or_else(|| default_slot(&name));
+    if !is_slot(&slot) {
+        let problem = format!(
+            "\"{slot}\" cannot name a replication slot (expected up to 63 lower-case letters, \
+             digits and '_')"
+        );
+        return wrong("stream.slot", problem);
+    }
     let mut stores: Vec<StoreSettings> = Vec::new();
     for (index, store) in file.store.into_iter().enumerate() {
         let key = format!("store[{index}] (\"{}\")", store.name);
@@ -361,8 +390,29 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
             timeout: file.drill.timeout,
         },
         serve,
+        stream: StreamSettings {
+            enabled: file.stream.enabled,
+            interval: file.stream.interval,
+            slot,
+        },
         stores,
     })
+}
+
+/// `walkeep_NAME`, as far as a slot can have that name.
+fn default_slot(cluster: &str) -> String {
+    let fitting = |c: char| match c.to_ascii_lowercase() {
+        c if c.is_ascii_alphanumeric() => c,
+        _ => '_',
+    };
+    let name: String = cluster.chars().map(fitting).collect();
+    format!("walkeep_{name}").chars().take(63).collect()
+}
+
+/// What `ReplicationSlotValidateName` (slot.c) accepts.
+fn is_slot(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    (1..=63).contains(&name.len()) && name.bytes().all(fits)
 }
 
 /// A secret in the file itself is fine as long as nobody else can read it.

@@ -352,3 +352,25 @@ fn a_cluster_without_a_name_is_called_as_its_file() {
     let named = format!("[cluster]\nname = \"shop\"\n{NAS}");
     assert_eq!(at(orders, &named), both("shop"));
 }
+
+#[test]
+fn streaming_is_off_and_its_slot_has_the_clusters_name() {
+    let config = good(NAS);
+    assert!(!config.stream.enabled);
+    assert_eq!(config.stream.interval, Duration::from_secs(10));
+    assert_eq!(config.stream.slot, "walkeep_main");
+    let named = good(&format!("[cluster]\nname = \"Web-1.eu\"\n{NAS}"));
+    assert_eq!(named.stream.slot, "walkeep_web_1_eu");
+    let chosen = "[stream]\nenabled = true\ninterval = \"2s\"\nslot = \"a_1\"\n";
+    let config = good(&format!("{chosen}{NAS}"));
+    assert!(config.stream.enabled && config.stream.slot == "a_1");
+    for (wrong, says) in [
+        ("interval = \"500ms\"", "stream.interval: 500ms is not in"),
+        ("interval = \"1h\"", "stream.interval"),
+        ("slot = \"Slot\"", "stream.slot: \"Slot\" cannot name"),
+        ("slot = \"\"", "stream.slot"),
+    ] {
+        let error = error(&format!("[stream]\n{wrong}\n{NAS}"));
+        assert!(error.contains(says), "{error}");
+    }
+}

@@ -15,8 +15,10 @@
 //! this, and then its CRC-32C would have to match as well.
 
 mod content;
+mod extent;
 mod walker;
 
+pub use extent::{Extent, LookError};
 pub use walker::{Carried, Walker};
 
 use super::{moments::Moments, page::InvalidHeader};

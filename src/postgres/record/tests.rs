@@ -1,6 +1,8 @@
 //! A writer of WAL, small and after xlogrecord.h, for what a server does not
 //! write on demand. `tests/moments` has the real ones.
 
+mod growing;
+
 use jiff::Timestamp;
 use proptest::prelude::*;
 

@@ -41,7 +41,7 @@ const MAGICS: [(u16, u16); 6] = [
 
 /// Takes a segment's bytes, in order, and finds its moments. Holds a page
 /// header and a record's beginning; never more than it was fed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Walker {
     /// What the first page's header says, once it is there.
     segment: Result<Segment, Undecodable>,
@@ -52,6 +52,9 @@ pub struct Walker {
     reading: Reading,
     /// Where the last whole record begins; `None` where it is not known.
     last: Option<u64>,
+    /// How many of the bytes are proved: up to the end of the last record whose
+    /// CRC-32C matched.
+    proved: u64,
     moments: Moments,
 }
 
@@ -160,8 +163,35 @@ impl Walker {
             page: Held::EMPTY,
             reading: BETWEEN,
             last: None,
+            proved: 0,
             moments: Moments::default(),
         }
+    }
+
+    /// How many bytes it has taken.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// How many of them are the segment's own beyond doubt: those up to the end
+    /// of the last record that is whole. Unlike [`Moments::end`], neither the
+    /// rest of a record that began in an earlier segment counts, unless that
+    /// was carried over, since nothing tells whether it has come; nor what
+    /// follows a switch.
+    pub fn proved(&self) -> u64 {
+        self.proved
+    }
+
+    /// Whether the WAL has ended, so that what follows is of no interest.
+    pub fn is_over(&self) -> bool {
+        matches!(self.reading, Reading::End)
+            || matches!(self.segment, Ok(segment) if self.taken >= segment.size)
+    }
+
+    /// Why nothing can be read; `None` where something can, or nothing has
+    /// come yet.
+    pub fn problem(&self) -> Option<&Undecodable> {
+        self.segment.as_ref().err().filter(|_| self.is_over())
     }
 
     /// Takes the next bytes of the segment.
@@ -350,6 +380,7 @@ impl Walker {
             return;
         }
         self.moments.end = segment.record_end(self.taken + count as u64);
+        self.proved = self.taken + count as u64;
         self.last = Some(body.start);
         let is_switch = body.kind == Kind::Switch;
         if body.kind.is_moment() {
