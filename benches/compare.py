@@ -176,17 +176,20 @@ class Bench:
         print("\n### A backlog, shipped\n\n| | segments/s | CPU-s each | stored, of `gzip -9`'s size | largest process |\n|---|---|---|---|---|")
         results = {}
         for kind in ("busy", "tiny"):
-            for label, stores in (("two stores", ["a", "b"]), ("one store", ["a"])):
+            for label, stores, form in (("two stores", ["a", "b"], "gzip"), ("one store", ["a"], "gzip"),
+                                        ("two stores, zstd", ["a", "b"], "zstd")):
                 walls, cpus, rss = [], [], 0
                 for turn in range(self.rounds):
-                    ports = [(store, self.server(f"{kind}{len(stores)}{turn}{store}")) for store in stores]
+                    ports = [(store, self.server(f"{form}{kind}{len(stores)}{turn}{store}")) for store in stores]
                     home, walkeep = self.configuration(f"ship-{kind}", ports)
+                    toml = home / "walkeep.toml"
+                    toml.write_text(f"{toml.read_text()}[compression]\nformat = '{form}'\n")
                     self.stamped(kind, self.segments, home / "staging")
                     wall, cpu, peak = self.run(*walkeep, "ship")
                     walls.append(wall)
                     cpus.append(cpu)
                     rss = max(rss, peak)
-                    stored = sum(path.stat().st_size for path in (self.root / f"s3-{kind}{len(stores)}{turn}a").rglob("*.gz"))
+                    stored = sum(path.stat().st_size for path in (self.root / f"s3-{form}{kind}{len(stores)}{turn}a").rglob("0*.*z*"))
                 gzip = self.gzip(kind)
                 wall, cpu = statistics.median(walls), statistics.median(cpus) / self.segments
                 results[kind, label] = wall, cpu
@@ -208,6 +211,35 @@ class Bench:
             runs.append(self.run("gzip", "-9", copy))
             sizes.append(os.path.getsize(f"{copy}.gz"))
         return statistics.median(r[0] for r in runs), statistics.mean(sizes), statistics.median(r[1] for r in runs)
+
+    def arrivals(self):
+        """How long after a push its object is in both stores, where the daemon
+        had nothing to do before; and what the daemon takes while it waits."""
+        ports = [(store, self.server(f"arrive{store}")) for store in ("a", "b")]
+        home, walkeep = self.configuration("arrive", ports)
+        segments = self.stamped("busy", 5 * self.rounds, self.directory("arriving"))
+        demote = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} if self.user else {}
+        daemon = subprocess.Popen([str(word) for word in [*walkeep, "run"]], stderr=subprocess.DEVNULL, **demote)
+        self.children.append(daemon)
+        time.sleep(3)
+        waits = []
+        for segment in segments:
+            self.run(*walkeep, "wal", "push", segment)
+            pushed = time.monotonic()
+            objects = [self.buckets[port] / "arrive/wal" / f"{segment.name}.gz" for _, port in ports]
+            while not all(each.exists() for each in objects):
+                time.sleep(0.002)
+            waits.append(time.monotonic() - pushed)
+            time.sleep(1)
+        idle = pathlib.Path(f"/proc/{daemon.pid}")
+        ticks = lambda: sum(int(field) for field in (idle / "stat").read_text().rsplit(")", 1)[1].split()[11:13])
+        before = ticks()
+        time.sleep(30)
+        cpu = 1000 * (ticks() - before) / os.sysconf("SC_CLK_TCK") / 30
+        lines = [line.split() for line in (idle / "status").read_text().splitlines()]
+        resident, own = (int(next(line[1] for line in lines if line[0] == f"{field}:")) / 1024 for field in ("VmRSS", "RssAnon"))
+        print("\n### The daemon\n\n| from a push's end to both stores | longest | CPU while idle | resident while idle, of it not the program's file |\n|---|---|---|---|")
+        print(f"| {ms(waits)} | {1000 * max(waits):.0f} ms | {cpu:.1f} ms a second | {resident:.0f} MiB, {own:.0f} MiB |")
 
     def fetches(self):
         ports = [(store, self.server(f"fetch{store}")) for store in ("a", "b")]
@@ -340,7 +372,7 @@ def main():
     parser.add_argument("corpus")
     parser.add_argument("--segments", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="pushes,backlog,fetches,waiting,pgbackrest")
+    parser.add_argument("--only", default="pushes,backlog,arrivals,fetches,waiting,pgbackrest")
     arguments = parser.parse_args()
     play(Bench(arguments), arguments.only)
 
