@@ -65,6 +65,8 @@ pub enum Verb {
     Restore(Restore),
     /// Delete what no moment of the window needs, in every store
     Prune(Prune),
+    /// Restore into a scratch cluster, check it, and remove it: does it come back?
+    Drill(Drill),
     /// Restore into a scratch cluster, run a command on it, and remove it
     Extract(Extract),
     /// Say how far behind each store is, and what needs a person
@@ -280,6 +282,12 @@ pub struct Restore {
     /// Show the plan and stop
     #[arg(long)]
     pub plan: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Drill {
+    #[command(flatten)]
+    pub target: Target,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 //! PostgreSQL 13 to 18. It blocks, and is not for use inside a tokio runtime.
 
 mod backup;
+mod checks;
 mod watch;
 
 use std::{
@@ -18,6 +19,7 @@ use ::postgres::{Client, Config, NoTls, config::Host};
 use super::{Lsn, SegmentSize, SystemId};
 
 pub use backup::{StartedBackup, StoppedBackup};
+pub use checks::Examined;
 pub use watch::{Slot, Waiting, Watched};
 
 /// How long a connection may take, where the connection string does not say.

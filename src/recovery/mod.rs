@@ -15,6 +15,7 @@
 //! settings   what makes PostgreSQL recover
 //! restore    all of it, `pg_control` last
 //! scratch    a restored cluster that is looked into and removed
+//! drill      which store is next, and what such a cluster has to answer
 //! ```
 
 pub mod archives;
@@ -22,6 +23,7 @@ mod backup_manifest;
 mod chunks;
 mod data;
 pub mod directory;
+pub mod drill;
 mod file;
 pub mod finish;
 pub mod gather;

@@ -5,36 +5,25 @@ use std::{
     io,
     os::unix::process::ExitStatusExt,
     process::{Child, Command, ExitStatus},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
     thread,
     time::Duration,
 };
 
 use anyhow::{Context, bail};
-use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
-    flag,
-};
 
 use super::{
     Host,
-    restore::{arguments::request, carry_out, planned, refuse_root, restore_command},
-    setup::{PROMPT, runtime},
+    interrupt::Interrupt,
+    restore::{arguments::request, refuse_root},
+    scratch::IntoScratch,
 };
 use crate::{
     cli::{Extract, Global},
-    cluster::bin_directory,
     config::ConfigError,
     postgres::session::user_and_database,
     recovery::{
-        Settings,
-        finish::PLAN,
         plan::Request,
-        scratch::{PORT, ScratchCluster, ScratchError},
-        settings::Action,
+        scratch::{PORT, ScratchCluster},
     },
 };
 
@@ -46,26 +35,6 @@ const NOT_FOUND: u8 = 127;
 /// And a signal ended it.
 const SIGNALLED: i32 = 128;
 const PAUSE: Duration = Duration::from_millis(20);
-
-/// The signal that says that nobody waits any longer; 0 is none.
-#[derive(Clone, Default)]
-struct Interrupt(Arc<AtomicUsize>);
-
-impl Interrupt {
-    fn watch() -> anyhow::Result<Self> {
-        let interrupt = Interrupt::default();
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            flag::register_usize(signal, Arc::clone(&interrupt.0), signal as usize)
-                .context("handle signals")?;
-        }
-        Ok(interrupt)
-    }
-
-    fn signal(&self) -> Option<i32> {
-        let signal = self.0.load(Ordering::Relaxed);
-        (signal != 0).then_some(signal as i32)
-    }
-}
 
 pub(super) fn run(global: &Global, arguments: &Extract) -> anyhow::Result<u8> {
     let request = request(&arguments.target)?;
@@ -93,29 +62,17 @@ fn extract(
     interrupt: &Interrupt,
 ) -> anyhow::Result<u8> {
     let mut scratch = ScratchCluster::create(&host.config.drill.scratch)?;
-    let runtime = runtime()?;
-    let restored = runtime.block_on(async {
-        let work = restore(host, global, arguments, request, &scratch);
-        tokio::select! {
-            restored = work => restored,
-            () = interrupted(interrupt) => Err(ScratchError::Interrupted.into()),
-        }
-    });
-    runtime.shutdown_background();
-    let manifest = restored?;
-    let major = manifest.postgres_major;
-    let cluster = &host.config.cluster;
-    let bin = bin_directory(
-        cluster.bin_directory.as_deref(),
-        cluster.data_directory.as_deref(),
-        Some(major),
-    );
-    let bin = bin.with_context(|| {
-        format!("find PostgreSQL {major} on this host; name it in cluster.bin_directory")
-    })?;
-    scratch.start(&bin, &manifest)?;
-    let (user, database) = user_and_database(&cluster.connection);
     let stop = || interrupt.signal().is_some();
+    let into = IntoScratch {
+        host,
+        global,
+        store: arguments.target.store.as_deref(),
+        request,
+        stop: &stop,
+    };
+    let planned = into.plan()?;
+    into.restore(&planned, &mut scratch)?;
+    let (user, database) = user_and_database(&host.config.cluster.connection);
     drop(scratch.wait(&user, &database, &stop)?);
     tracing::info!("recovered; running the command");
 
@@ -142,44 +99,6 @@ fn extract(
     };
     scratch.remove()?;
     Ok(code)
-}
-
-/// Restores into the scratch cluster.
-async fn restore(
-    host: &Host,
-    global: &Global,
-    arguments: &Extract,
-    request: &Request,
-    scratch: &ScratchCluster,
-) -> anyhow::Result<crate::backup::Manifest> {
-    let store = arguments.target.store.as_deref();
-    let planned = planned::plan(host, store, request, PROMPT).await?;
-    let (plan, manifest) = (&planned.plan, &planned.manifest);
-    let destination = scratch.destination(manifest)?;
-    let plan_file = destination.directory.join(PLAN);
-    let settings = Settings {
-        restore_command: restore_command(global, &host.config, Some(&plan_file))?,
-        target: request.target.clone(),
-        exclusive: request.exclusive,
-        timeline: plan.timeline_setting.clone(),
-        // Paused, it would hold the locks of transactions that were under way
-        // then: of a DROP TABLE, on the table that is wanted.
-        action: Action::Promote,
-        standby: false,
-    };
-    tracing::info!(
-        "restoring backup {} of {} into a scratch cluster",
-        plan.backup.id,
-        plan.backup.stopped
-    );
-    carry_out(host, &planned, &destination, &settings, global.quiet).await?;
-    Ok(planned.manifest)
-}
-
-async fn interrupted(interrupt: &Interrupt) {
-    while interrupt.signal().is_none() {
-        tokio::time::sleep(PAUSE).await;
-    }
 }
 
 /// A variable by which libpq would connect to another server, or in another way.

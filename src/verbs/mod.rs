@@ -8,12 +8,15 @@ mod command;
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
+mod drill;
 mod extract;
 mod init;
+mod interrupt;
 mod man;
 mod prune;
 mod restore;
 mod run;
+mod scratch;
 mod setup;
 mod ship;
 mod status;
@@ -57,6 +60,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         }
         Verb::Prune(arguments) => prune::run(&Host::load(global)?, arguments.consent),
         Verb::Restore(restore) => restore::run(global, &restore),
+        Verb::Drill(drill) => drill::run(global, &drill),
         Verb::Extract(extract) => extract::run(global, &extract),
         Verb::Status => status::run(&Host::load(global)?),
         Verb::Catalog(Catalog::Rebuild { store }) => {

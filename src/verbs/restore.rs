@@ -3,7 +3,7 @@
 pub(super) mod arguments;
 mod output;
 pub(super) mod planned;
-mod shown;
+pub(super) mod shown;
 mod start;
 
 use std::{

@@ -31,6 +31,7 @@ pub(super) fn run(global: &Global, arguments: &Prefetch) -> anyhow::Result<u8> {
     let on_suspects = |suspects: &[_]| record(&host, suspects);
     let how = Prefetching {
         config: &host.config,
+        directory: &directory,
         after,
         idle: IDLE,
         on_suspects: &on_suspects,

@@ -1,12 +1,13 @@
 //! No room, and no volume. PostgreSQL keeps the segment then.
 
-use std::{fs, path::Path, process::Command};
+use std::fs;
 
 use walkeep::{archive::staging::Staging, postgres::SegmentSize};
 
 use crate::support::{
     archive::{Archive, MIB, files_in, put, segment, segment_name},
-    host::{hand_over, skip},
+    host::hand_over,
+    volume::Volume,
 };
 
 #[test]
@@ -90,7 +91,8 @@ fn a_full_disk_is_refused_and_leaves_nothing_behind() {
     let archive = Archive::new(&["a"]);
     let staging = archive.staging();
     let marker = Staging::open(&staging).unwrap().marker().clone();
-    let Some(_volume) = Volume::mount(&staging) else {
+    // Room for two segments and a half.
+    let Some(_volume) = Volume::mount(&staging, "2600k") else {
         return;
     };
     Staging::create(&staging, &marker).unwrap();
@@ -111,31 +113,4 @@ fn a_full_disk_is_refused_and_leaves_nothing_behind() {
     assert!(files_in(&staging.join("tmp")).is_empty());
     archive.ship_well();
     push(3).says(0, &[]);
-}
-
-/// A file system with room for two segments and a half.
-struct Volume<'a>(&'a Path);
-
-impl<'a> Volume<'a> {
-    fn mount(at: &'a Path) -> Option<Self> {
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=2600k", "walkeep-test"])
-            .arg(at)
-            .output()
-            .is_ok_and(|output| output.status.success());
-        if !mounted {
-            skip(
-                "a small tmpfs",
-                "run the tests as root, where mounting is allowed",
-            );
-        }
-        mounted.then_some(Volume(at))
-    }
-}
-
-impl Drop for Volume<'_> {
-    fn drop(&mut self) {
-        // Lazily: nothing that still looks at it may keep the directory.
-        let _ = Command::new("umount").arg("-l").arg(self.0).status();
-    }
 }

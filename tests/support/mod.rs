@@ -11,3 +11,4 @@ pub mod host;
 pub mod postgres;
 pub mod s3;
 pub mod site;
+pub mod volume;

@@ -31,7 +31,7 @@ pub use recovery::Recovery;
 pub use suspects::record;
 
 use crate::{
-    archive::place::Place,
+    archive::{place::Place, plan::FetchPlan},
     config::Config,
     fs::Temporary,
     layout::Generation,
@@ -85,6 +85,29 @@ pub struct Suspect {
     pub name: WalFileName,
     /// Its key in the store, and what is wrong with it.
     pub reason: String,
+}
+
+/// What was fetched ahead for a recovery, and is of no use once that is over.
+#[derive(Debug)]
+pub struct Ahead(Option<Spool>);
+
+impl Ahead {
+    /// For the recovery by `plan` in this data directory, which is still there.
+    pub fn of(config: &Config, directory: &Path, plan: &FetchPlan) -> Self {
+        // As PostgreSQL's working directory is called.
+        let directory = directory.canonicalize();
+        let known = Some(plan.system_identifier);
+        let spool = directory.and_then(|it| Spool::open(config, &it, known, Some(plan)));
+        Ahead(spool.ok())
+    }
+
+    /// Removes it. Its prefetcher ends by that; one that has only just begun
+    /// finds that the data directory is gone, and does the same.
+    pub fn forget(self) {
+        if let Some(spool) = self.0 {
+            spool.remove();
+        }
+    }
 }
 
 /// One file that PostgreSQL wants, and where it wants it.

@@ -7,6 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
     io,
+    path::Path,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -43,6 +44,8 @@ const LONGEST_LINE: u64 = 64;
 pub struct Prefetching<'a> {
     /// The configuration.
     pub config: &'a Config,
+    /// The data directory. With it goes what was fetched for it.
+    pub directory: &'a Path,
     /// The segment that was fetched last.
     pub after: SegmentName,
     /// Ends when no fetch has come for so long.
@@ -90,6 +93,9 @@ pub async fn prefetch(recovery: &Recovery, how: Prefetching<'_>) -> Result<(), F
     };
     prefetcher.work(&lock, listener).await;
     prefetcher.clear();
+    if !prefetcher.how.directory.exists() {
+        spool.remove();
+    }
     Ok(())
 }
 
@@ -162,7 +168,9 @@ impl Prefetcher<'_> {
                 Some(()) = loads.next() => {}
                 () = tokio::time::sleep(TICK) => {
                     let silence = self.state.borrow().last_word.elapsed();
-                    if silence >= self.how.idle || !self.spool.is_locked_by(lock) {
+                    let is_idle = silence >= self.how.idle;
+                    let is_over = !self.spool.is_locked_by(lock) || !self.how.directory.exists();
+                    if is_idle || is_over {
                         return;
                     }
                     if loads.is_empty() {

@@ -18,7 +18,7 @@ use std::{
     fs::File,
     io::{self, Seek, Write},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -40,6 +40,9 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// A spool in which nothing was made or taken for so long, and which has no
 /// prefetcher, is of a recovery that is over.
 const LEFT_ALONE: Duration = Duration::from_secs(3600);
+
+/// How long a spool's removal may be disturbed.
+const REMOVING: Duration = Duration::from_secs(3);
 
 /// The spool of one data directory, in this boot.
 #[derive(Debug, Clone)]
@@ -69,6 +72,19 @@ impl Spool {
         let root = root.join(who).join(boot.trim());
         fs::create_dir_all(&root, 0o700)?;
         Ok(Spool { root })
+    }
+
+    /// Removes it, whoever uses it: nothing depends on it.
+    pub(super) fn remove(&self) {
+        let Some(who) = self.root.parent() else {
+            return;
+        };
+        // What a prefetcher puts there meanwhile makes this fail. It looks for
+        // its spool every second, and ends.
+        let begun = Instant::now();
+        while std::fs::remove_dir_all(who).is_err() && who.exists() && begun.elapsed() < REMOVING {
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// The directory.

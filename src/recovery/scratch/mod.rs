@@ -30,6 +30,8 @@ use crate::{
 
 /// What the directories of scratch clusters are called.
 const NAME: &str = "cluster";
+/// What those of their sockets are called that are elsewhere.
+const SOCKET: &str = "walkeep-socket";
 /// The port in the socket's name; no address is listened on.
 pub const PORT: u16 = 5432;
 /// What `sun_path` holds, less the socket's own name (`UNIXSOCK_PATH_BUFLEN`,
@@ -38,6 +40,9 @@ const LONGEST_SOCKET: usize = 107 - "/.s.PGSQL.5432.lock".len();
 /// How long a server may take to stop in order; then it is made to.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
+/// What is set aside for replaying WAL, in bytes: `max_wal_size` and its
+/// surplus, and what recovery adds to files in between.
+const REPLAY: u64 = 2 << 30;
 /// How much of the server's log an error shows, in lines.
 const LOG_LINES: usize = 8;
 
@@ -50,6 +55,22 @@ pub struct ScratchCluster {
     /// Dropped after the server.
     scratch: Scratch,
     _socket: Option<Scratch>,
+}
+
+/// Where a scratch cluster's server listens, as long as it runs.
+#[derive(Debug, Clone)]
+pub struct Address(PathBuf);
+
+impl Address {
+    /// A connection string.
+    pub fn connection(&self, user: &str, database: &str) -> String {
+        let socket = self.0.display();
+        format!(
+            "host='{socket}' port={PORT} user='{}' dbname='{}'",
+            escaped(user),
+            escaped(database)
+        )
+    }
 }
 
 /// A scratch cluster could not be made, or does not recover.
@@ -103,7 +124,7 @@ impl ScratchCluster {
         let mut socket = scratch.path().join("socket");
         if socket.as_os_str().len() > LONGEST_SOCKET {
             let temporary = std::env::temp_dir();
-            let made = Scratch::create(&temporary, "walkeep-socket");
+            let made = Scratch::create(&temporary, SOCKET);
             let made = made.map_err(failed("make a directory in", &temporary))?;
             socket = made.path().to_owned();
             elsewhere = Some(made);
@@ -141,6 +162,18 @@ impl ScratchCluster {
     /// Where its socket is, for `PGHOST`.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// How its server is reached.
+    pub fn address(&self) -> Address {
+        Address(self.socket.clone())
+    }
+
+    /// What its disk must have free, in bytes: the backup, and what replaying
+    /// `wal` bytes may add: as much again, of which a restart point removes
+    /// the segments and leaves what they did to the files.
+    pub fn needed(&self, manifest: &Manifest, wal: u64) -> u64 {
+        manifest.totals.raw_bytes.saturating_add(wal.min(REPLAY))
     }
 
     /// Starts the server of `bin` on what was restored. Libraries are preloaded
@@ -186,12 +219,7 @@ impl ScratchCluster {
         database: &str,
         stop: &dyn Fn() -> bool,
     ) -> Result<Session, ScratchError> {
-        let socket = self.socket.display();
-        let connection = format!(
-            "host='{socket}' port={PORT} user='{}' dbname='{}'",
-            escaped(user),
-            escaped(database)
-        );
+        let connection = self.address().connection(user, database);
         loop {
             if stop() {
                 return Err(ScratchError::Interrupted);
@@ -213,14 +241,19 @@ impl ScratchCluster {
             return Ok(());
         };
         self.server = None;
+        Err(ScratchError::Ended {
+            status,
+            log: self.end_of_log(),
+        })
+    }
+
+    /// The last lines of the server's log.
+    pub fn end_of_log(&self) -> String {
         let log = fs::read(self.log()).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
         let end = lines.len().saturating_sub(LOG_LINES);
-        Err(ScratchError::Ended {
-            status,
-            log: lines[end..].join("\n"),
-        })
+        lines[end..].join("\n")
     }
 
     fn log(&self) -> PathBuf {
@@ -234,7 +267,8 @@ impl ScratchCluster {
         self.scratch.remove().map_err(failed("remove", path))
     }
 
-    fn stop(&mut self) {
+    /// Ends the server, if it runs.
+    pub fn stop(&mut self) {
         let Some(mut server) = self.server.take() else {
             return;
         };
@@ -252,7 +286,7 @@ impl Drop for ScratchCluster {
 }
 
 /// Removes what killed processes left below `root`, and ends their servers.
-fn sweep(root: &Path) -> Result<(), ScratchError> {
+pub fn sweep(root: &Path) -> Result<(), ScratchError> {
     let abandoned = Scratch::abandoned(root, NAME).map_err(failed("list", root))?;
     for scratch in abandoned {
         let data = scratch.path().join("data");
@@ -262,6 +296,9 @@ fn sweep(root: &Path) -> Result<(), ScratchError> {
         }
         tracing::info!("removed \"{}\", which was left", scratch.path().display());
     }
+    // Another user's cannot be looked at, nor need they be.
+    let sockets = Scratch::abandoned(&std::env::temp_dir(), SOCKET);
+    drop(sockets);
     Ok(())
 }
 

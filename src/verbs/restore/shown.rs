@@ -150,7 +150,8 @@ impl<'a> Shown<'a> {
     }
 }
 
-fn target(target: &Target) -> String {
+/// A target in words.
+pub(in crate::verbs) fn target(target: &Target) -> String {
     match target {
         Target::Latest => "the end of the WAL".to_owned(),
         Target::Immediate => "as soon as the backup is consistent".to_owned(),
