@@ -82,6 +82,20 @@ pub struct JobRecord {
     pub succeeded: Option<Timestamp>,
 }
 
+impl JobRecord {
+    /// One that has not run yet.
+    pub fn scheduled(since: Timestamp) -> Self {
+        JobRecord {
+            since,
+            begun: None,
+            ended: None,
+            ok: None,
+            error: None,
+            succeeded: None,
+        }
+    }
+}
+
 impl Reader {
     /// Every drill that is kept, oldest first.
     pub fn drills(&self) -> Result<Vec<DrillRecord>, CatalogError> {
@@ -135,14 +149,7 @@ impl Writer<'_> {
         match known {
             Some(known) => Ok(known),
             None => {
-                let record = JobRecord {
-                    since: now,
-                    begun: None,
-                    ended: None,
-                    ok: None,
-                    error: None,
-                    succeeded: None,
-                };
+                let record = JobRecord::scheduled(now);
                 self.put_job(name, &record)?;
                 Ok(record)
             }

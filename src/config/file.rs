@@ -1,11 +1,14 @@
 //! The configuration file as it is written: TOML tables, before anything in
 //! them is believed.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
-use super::value;
+use super::{
+    schedule::{Job, Schedule},
+    value,
+};
 use crate::codec::{EncoderKind, Format};
 
 #[derive(Debug, Default, Deserialize)]
@@ -19,6 +22,7 @@ pub(super) struct File {
     pub fetch: Fetch,
     pub retention: Retention,
     pub stream: Stream,
+    pub schedule: Schedules,
     pub drill: Drill,
     pub serve: Serve,
     pub store: Vec<Store>,
@@ -148,6 +152,33 @@ impl Default for Retention {
             min_backups: 2,
             local_window: Duration::ZERO,
         }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Schedules {
+    backup: Option<Schedule>,
+    full_backup: Option<Schedule>,
+    verify: Option<Schedule>,
+    deep_verify: Option<Schedule>,
+    drill: Option<Schedule>,
+    prune: Option<Schedule>,
+}
+
+impl Schedules {
+    /// What is named.
+    pub(super) fn jobs(&self) -> BTreeMap<Job, Schedule> {
+        let of = |job: Job| match job {
+            Job::Backup => self.backup,
+            Job::FullBackup => self.full_backup,
+            Job::Verify => self.verify,
+            Job::DeepVerify => self.deep_verify,
+            Job::Drill => self.drill,
+            Job::Prune => self.prune,
+        };
+        let named = Job::ALL.into_iter().filter_map(|job| Some((job, of(job)?)));
+        named.collect()
     }
 }
 

@@ -5,6 +5,7 @@
 mod environment;
 mod error;
 mod file;
+mod schedule;
 mod serve;
 mod stores;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 mod value;
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -19,6 +21,7 @@ use std::{
 
 pub use error::{ConfigError, Invalid};
 pub use file::Acknowledge;
+pub use schedule::{InvalidSchedule, Job, Schedule};
 pub use serve::{Listen, ServeSettings};
 pub use stores::StoreSettings;
 
@@ -54,6 +57,8 @@ pub struct Config {
     pub fetch: FetchSettings,
     /// What stays of it, and for how long.
     pub retention: RetentionSettings,
+    /// What the daemon does by itself, and when.
+    pub schedule: BTreeMap<Job, Schedule>,
     /// How drills are held.
     pub drill: DrillSettings,
     /// Where the daemon answers HTTP.
@@ -378,6 +383,7 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
             min_backups: file.retention.min_backups,
             local_window: file.retention.local_window,
         },
+        schedule: file.schedule.jobs(),
         drill: DrillSettings {
             scratch: file
                 .drill

@@ -1,6 +1,7 @@
 //! The daemon's loop.
 
 use std::{
+    collections::BTreeMap,
     future::pending,
     sync::Arc,
     time::{Duration, Instant},
@@ -8,6 +9,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
+use nix::sys::signal::Signal as NixSignal;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
@@ -16,6 +18,7 @@ use tokio::{
 
 use super::{
     arrivals::Arrivals,
+    jobs::{Jobs, Program},
     lanes::{Lanes, PassId},
     single::Single,
     systemd,
@@ -25,6 +28,7 @@ use crate::{
         ship::{Goal, Report, ShipError, Shipping, ship_observed},
         staging::Staging,
     },
+    config::{Job, Schedule},
     store::StoreName,
 };
 
@@ -35,14 +39,27 @@ const RESCAN: Duration = Duration::from_secs(5 * 60);
 /// in staging.
 const DRAIN: Duration = Duration::from_secs(20);
 
+/// How long a job may take to end then, before it is made to.
+const LAST_WORDS: Duration = Duration::from_secs(12);
+
+/// What the daemon works by.
+pub struct Service {
+    /// What it ships, and where to.
+    pub shipping: Shipping,
+    /// What else it does, and when.
+    pub schedule: BTreeMap<Job, Schedule>,
+    /// How that is run.
+    pub program: Program,
+}
+
 /// Ships until SIGTERM or SIGINT. `load` reads the configuration, at the start
 /// and on SIGHUP. Inside a tokio runtime.
-pub async fn run(load: impl Fn() -> anyhow::Result<Shipping>) -> anyhow::Result<()> {
-    let shipping = load()?;
-    let root = shipping.staging.root().to_owned();
+pub async fn run(load: impl Fn() -> anyhow::Result<Service>) -> anyhow::Result<()> {
+    let service = load()?;
+    let root = service.shipping.staging.root().to_owned();
     let _single = Single::on(&root)?;
     let mut signals = Signals::listen().context("listen for signals")?;
-    let mut daemon = Daemon::new(shipping);
+    let mut daemon = Daemon::new(service);
     let arrivals = Arrivals::in_directory(&root);
     let arrivals = arrivals.with_context(|| format!("watch \"{}\"", root.display()))?;
     let mut rescan = every(RESCAN);
@@ -51,6 +68,8 @@ pub async fn run(load: impl Fn() -> anyhow::Result<Shipping>) -> anyhow::Result<
     tracing::info!("ships what arrives in \"{}\"", root.display());
     let ending = loop {
         daemon.begin();
+        daemon.jobs.begin();
+        let next_job = daemon.jobs.wait().map(|wait| Instant::now() + wait);
         tokio::select! {
             () = arrivals.next() => daemon.lanes.want(),
             // At once for the first time: what waited before the start.
@@ -62,6 +81,8 @@ pub async fn run(load: impl Fn() -> anyhow::Result<Shipping>) -> anyhow::Result<
             Some(end) = daemon.ends.recv() => daemon.lane_ended(end),
             Some(ended) = daemon.passes.next() => daemon.pass_ended(ended),
             () = until(daemon.lanes.next_due()) => {}
+            () = until(next_job) => {}
+            ended = daemon.jobs.next_end() => daemon.jobs.ended(ended),
             () = tick(watchdog.as_mut()) => systemd::alive(),
             told = signals.next() => match told {
                 Told::Reload => daemon.reload(&load),
@@ -74,6 +95,8 @@ pub async fn run(load: impl Fn() -> anyhow::Result<Shipping>) -> anyhow::Result<
     if timeout(DRAIN, daemon.drain()).await.is_err() {
         tracing::warn!("what was still on its way stays staged");
     }
+    // Nothing, unless it did not hear.
+    daemon.jobs.stop(NixSignal::SIGKILL);
     Ok(())
 }
 
@@ -139,6 +162,7 @@ type Ended = (PassId, Result<Report, ShipError>);
 
 struct Daemon {
     shipping: Shipping,
+    jobs: Jobs,
     lanes: Lanes,
     passes: FuturesUnordered<LocalBoxFuture<'static, Ended>>,
     ended: UnboundedSender<LaneEnd>,
@@ -146,12 +170,19 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn new(shipping: Shipping) -> Self {
+    fn new(service: Service) -> Self {
+        let Service {
+            shipping,
+            schedule,
+            program,
+        } = service;
         let (ended, ends) = unbounded_channel();
+        let jobs = Jobs::new(program, schedule, shipping.catalog.clone());
         let mut lanes = Lanes::default();
         lanes.set(names(&shipping));
         Daemon {
             shipping,
+            jobs,
             lanes,
             passes: FuturesUnordered::new(),
             ended,
@@ -215,7 +246,7 @@ impl Daemon {
     }
 
     /// Takes the new configuration, or keeps the old one and says why.
-    fn reload(&mut self, load: impl Fn() -> anyhow::Result<Shipping>) {
+    fn reload(&mut self, load: impl Fn() -> anyhow::Result<Service>) {
         systemd::reloading();
         match load().and_then(|new| self.take_over(new)) {
             Ok(()) => tracing::info!("the configuration was read again"),
@@ -226,7 +257,12 @@ impl Daemon {
         systemd::ready();
     }
 
-    fn take_over(&mut self, new: Shipping) -> anyhow::Result<()> {
+    fn take_over(&mut self, new: Service) -> anyhow::Result<()> {
+        let Service {
+            shipping: new,
+            schedule,
+            ..
+        } = new;
         let of = |staging: &Staging| (staging.root().to_owned(), staging.marker().clone());
         if of(&new.staging) != of(&self.shipping.staging) {
             bail!("the staging directory is another one now; restart the daemon");
@@ -234,12 +270,23 @@ impl Daemon {
         self.lanes.set(names(&new));
         self.lanes.want();
         self.shipping = new;
+        self.jobs.take_over(schedule);
         Ok(())
     }
 
     async fn drain(&mut self) {
-        while let Some(ended) = self.passes.next().await {
-            self.pass_ended(ended);
+        self.jobs.stop(NixSignal::SIGTERM);
+        let deadline = Instant::now() + LAST_WORDS;
+        while !self.passes.is_empty() || self.jobs.is_busy() {
+            let impatient = self.jobs.is_busy().then_some(deadline);
+            tokio::select! {
+                Some(ended) = self.passes.next() => self.pass_ended(ended),
+                ended = self.jobs.next_end() => self.jobs.ended(ended),
+                () = until(impatient) => {
+                    self.jobs.stop(NixSignal::SIGKILL);
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
         }
     }
 }

@@ -9,8 +9,10 @@
 mod arrivals;
 mod daemon;
 pub mod facts;
+mod jobs;
 mod lanes;
 mod single;
 mod systemd;
 
-pub use daemon::run;
+pub use daemon::{Service, run};
+pub use jobs::Program;

@@ -1,13 +1,42 @@
 //! `walkeep run`.
 
+use std::{env, thread};
+
+use anyhow::Context;
+
 use super::{
-    Host,
+    Host, command,
     setup::{PROMPT, runtime},
 };
-use crate::{cli::Global, serve};
+use crate::{
+    cli::Global,
+    recovery::scratch,
+    serve::{self, Program, Service},
+};
 
 pub(super) fn run(global: &Global) -> anyhow::Result<u8> {
-    let load = || Host::load(global)?.shipping(PROMPT);
+    let path = env::current_exe().context("find this program's path")?;
+    let load = || {
+        let host = Host::load(global)?;
+        let arguments = command::finding(global, &host.config)?;
+        let arguments = arguments.into_iter().map(Into::into).collect();
+        Ok(Service {
+            shipping: host.shipping(PROMPT)?,
+            schedule: host.config.schedule,
+            program: Program {
+                path: path.clone(),
+                arguments,
+            },
+        })
+    };
+    // Before anything is started: it may become another user.
+    let left = Host::load(global)?.config.drill.scratch;
+    // What a killed drill left takes room until somebody removes it.
+    thread::spawn(move || {
+        if let Err(error) = scratch::sweep(&left) {
+            tracing::warn!("remove what drills left: {error}");
+        }
+    });
     runtime()?.block_on(serve::run(load))?;
     Ok(0)
 }

@@ -7,6 +7,7 @@
 
 mod ends;
 mod isolated;
+mod scheduled;
 #[path = "../support/mod.rs"]
 mod support;
 mod turns;

@@ -5,6 +5,7 @@
     reason = "what a test writes need not survive a power cut"
 )]
 
+mod jobs;
 mod signals;
 mod stores;
 #[path = "../support/mod.rs"]

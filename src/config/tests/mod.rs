@@ -153,6 +153,24 @@ fn values_have_units() {
 }
 
 #[test]
+fn jobs_have_schedules_and_what_is_not_named_has_none() {
+    assert!(good(NAS).schedule.is_empty());
+    let text = "[schedule]\nbackup = \"daily 02:00\"\nverify = \"every 2s\"\nprune = \"never\"\n";
+    let schedule = good(&format!("{text}{NAS}")).schedule;
+    let named: Vec<_> = schedule.keys().map(|job| job.name()).collect();
+    assert_eq!(named, ["backup", "prune", "verify"]);
+    assert_eq!(
+        schedule[&Job::Verify],
+        Schedule::Every(Duration::from_secs(2))
+    );
+    let message = error(&format!("[schedule]\ndrill = \"wekly\"\n{NAS}"));
+    assert!(
+        message.contains("toml:2:9: \"wekly\" is not a schedule, such as \"daily 02:00\""),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_drill_has_checks() {
     let text = "[drill]\nscratch = \"/srv/drill\"\nchecks = [\"select 1\", \"select 2\"]\n\
                 file = \"/etc/walkeep/drill.sql\"\namcheck = false\ntimeout = \"2h\"\n";

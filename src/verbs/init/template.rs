@@ -151,8 +151,10 @@ pub(super) fn render(facts: &Facts) -> String {
     text.push_str("\n[drill]\n# Where clusters and files are made that are needed for a while.\n");
     line(&mut text, true, "scratch", &display(&facts.scratch));
 
+    text.push_str(DRILL_REST);
     text.push_str(RETENTION);
     text.push_str(SERVE);
+    text.push_str(SCHEDULE);
     text.push_str(STORES);
     for store in &facts.stores {
         store.write(&mut text);
@@ -215,6 +217,23 @@ const SERVE: &str = "
 # listen = \"127.0.0.1:9847\"
 # Needed where other hosts can reach it.
 # token_file = \"/etc/walkeep/page.token\"
+";
+
+const DRILL_REST: &str = "\
+# SQL that a drill's recovered cluster has to answer; false is a failure.
+# checks = [\"select count(*) from accounts\"]
+";
+
+const SCHEDULE: &str = "
+# What `walkeep run` does by itself; systemd timers may do it instead. Without
+# a line here it ships, and nothing else.
+[schedule]
+# backup = \"daily 02:00\"
+# full_backup = \"weekly sun 03:00\"
+# verify = \"hourly\"
+# deep_verify = \"weekly\"
+# drill = \"weekly\"
+# prune = \"daily\"
 ";
 
 const STORES: &str = "
