@@ -9,6 +9,7 @@
     reason = "this is the room the ban points to"
 )]
 
+mod rotating;
 pub mod scattered;
 mod scratch;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use std::{
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
+pub use rotating::append_rotating;
 pub use scratch::Scratch;
 
 /// How much is read, looked at and written at a time by [`copy_sparse`]: it

@@ -21,4 +21,5 @@ pub mod recovery;
 pub mod retention;
 pub mod serve;
 pub mod store;
+pub mod trail;
 pub mod verbs;

@@ -17,13 +17,19 @@ pub fn start(verbose: u8, quiet: bool) {
         (false, 1) => LevelFilter::DEBUG,
         (false, _) => LevelFilter::TRACE,
     };
+    // Set by systemd where stderr goes to the journal (systemd.exec(5)).
+    let priorities = std::env::var_os("JOURNAL_STREAM").is_some();
+    // Elsewhere it has its own log, and PostgreSQL's is not for it.
+    let trail = match priorities || verbose > 0 {
+        true => level,
+        false => LevelFilter::WARN.min(level),
+    };
     let filter = tracing_subscriber::filter::Targets::new()
         .with_target("walkeep", level)
+        .with_target(crate::trail::TARGET, trail)
         // The demo's S3 servers log what their clients get as answers.
         .with_targets([("s3s", LevelFilter::OFF), ("s3s_fs", LevelFilter::OFF)])
         .with_default(LevelFilter::WARN.min(level));
-    // Set by systemd where stderr goes to the journal (systemd.exec(5)).
-    let priorities = std::env::var_os("JOURNAL_STREAM").is_some();
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(false)

@@ -22,6 +22,7 @@ pub(super) struct File {
     pub fetch: Fetch,
     pub retention: Retention,
     pub stream: Stream,
+    pub audit: Audit,
     pub schedule: Schedules,
     pub drill: Drill,
     pub serve: Serve,
@@ -151,6 +152,25 @@ impl Default for Retention {
             window: Duration::from_secs(30 * 24 * 60 * 60),
             min_backups: 2,
             local_window: Duration::ZERO,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Audit {
+    pub path: Option<PathBuf>,
+    #[serde(deserialize_with = "value::size")]
+    pub max_size: u64,
+    pub keep: u32,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Audit {
+            path: None,
+            max_size: 16 << 20,
+            keep: 8,
         }
     }
 }

@@ -33,6 +33,8 @@ const DIRECTORY: &str = "/etc/walkeep";
 const CATALOG: &str = "/var/lib/walkeep/catalog.redb";
 /// Where its server is asked.
 const CONNECTION: &str = "host=/run/postgresql user=postgres dbname=postgres";
+/// What the audit trail is called beside the catalog.
+const AUDIT: &str = "audit.jsonl";
 /// Where it keeps what was fetched ahead.
 const SPOOL: &str = "/var/lib/walkeep/spool";
 /// Where it makes clusters and files that are needed for a while.
@@ -57,6 +59,8 @@ pub struct Config {
     pub fetch: FetchSettings,
     /// What stays of it, and for how long.
     pub retention: RetentionSettings,
+    /// Where it is told what was done.
+    pub audit: AuditSettings,
     /// What the daemon does by itself, and when.
     pub schedule: BTreeMap<Job, Schedule>,
     /// How drills are held.
@@ -158,6 +162,17 @@ pub struct RetentionSettings {
     pub min_backups: usize,
     /// How long staging keeps what every store has.
     pub local_window: Duration,
+}
+
+/// Where it is told what was done.
+#[derive(Debug)]
+pub struct AuditSettings {
+    /// The log.
+    pub path: PathBuf,
+    /// Above how many bytes it becomes the one before.
+    pub max_size: u64,
+    /// How many of those are kept; at least one.
+    pub keep: u32,
 }
 
 /// How drills are held.
@@ -275,6 +290,12 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
             "0 would let the last backup go; keep at least 1".to_owned(),
         );
     }
+    if file.audit.keep == 0 {
+        return wrong(
+            "audit.keep",
+            "0 would let each line go; keep at least 1".to_owned(),
+        );
+    }
     if file.store.is_empty() {
         return wrong(
             "store",
@@ -341,6 +362,11 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
         max_size: file.staging.max_size,
         acknowledge: file.staging.acknowledge,
     };
+    let catalog = file
+        .catalog
+        .path
+        .or_else(|| beside("catalog.redb"))
+        .unwrap_or_else(|| CATALOG.into());
     Ok(Config {
         path: has_file.then(|| path.to_owned()),
         cluster: Cluster {
@@ -355,11 +381,12 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
             user: file.cluster.user,
         },
         staging,
-        catalog: file
-            .catalog
-            .path
-            .or_else(|| beside("catalog.redb"))
-            .unwrap_or_else(|| CATALOG.into()),
+        audit: AuditSettings {
+            path: (file.audit.path).unwrap_or_else(|| catalog.with_file_name(AUDIT)),
+            max_size: file.audit.max_size,
+            keep: file.audit.keep,
+        },
+        catalog,
         compression: Compression {
             format,
             kind: file.compression.encoder,

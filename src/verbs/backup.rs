@@ -29,6 +29,7 @@ use crate::{
     layout::BackupId,
     postgres::session::{ServerIdentity, Session},
     store::RetryPolicy,
+    trail::Deed,
 };
 
 pub(super) use import::run_import;
@@ -118,9 +119,17 @@ fn store(
         full: source.full,
         runtime: runtime.handle().clone(),
     };
+    let imported = matches!(origin, Origin::Taken(_));
     let taken = take(&taking, origin)?;
     drop(runtime);
     note(host, &taken);
+    host.trail().note(Deed::BackedUp {
+        generation: taken.manifest.generation,
+        backup: taken.manifest.id,
+        stores: taken.stores.iter().map(ToString::to_string).collect(),
+        bytes: taken.manifest.totals.stored_bytes,
+        imported,
+    });
     Ok(taken)
 }
 

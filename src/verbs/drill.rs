@@ -31,6 +31,7 @@ use crate::{
         plan::Request,
         scratch::{ScratchCluster, ScratchError},
     },
+    trail::Deed,
 };
 
 /// How often it is looked whether somebody wants an end of it.
@@ -81,6 +82,12 @@ pub(super) fn run(global: &Global, arguments: &Drill) -> anyhow::Result<u8> {
     if let Err(error) = note(&host, &record) {
         tracing::warn!("note the drill in the catalog: {error:#}");
     }
+    host.trail().note(Deed::Drilled {
+        store: record.store.clone(),
+        backup: record.backup,
+        ok: record.ok,
+        rto_seconds: record.rto_seconds,
+    });
     output::done(&host, &record)?;
     Ok(if record.ok { 0 } else { NO })
 }

@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use super::{
     Host,
     interrupt::Interrupt,
-    restore::{arguments::request, refuse_root},
+    restore::{arguments::request, refuse_root, shown::target},
     scratch::IntoScratch,
 };
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
         plan::Request,
         scratch::{PORT, ScratchCluster},
     },
+    trail::Deed,
 };
 
 /// The command did not run, or the cluster for it was not there.
@@ -72,6 +73,11 @@ fn extract(
     };
     let planned = into.plan()?;
     into.restore(&planned, &mut scratch)?;
+    host.trail().note(Deed::Restored {
+        backup: planned.manifest.id,
+        target: target(&request.target),
+        directory: None,
+    });
     let (user, database) = user_and_database(&host.config.cluster.connection);
     drop(scratch.wait(&user, &database, &stop)?);
     tracing::info!("recovered; running the command");

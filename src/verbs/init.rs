@@ -23,6 +23,7 @@ use crate::{
     config::{Config, ConfigError},
     postgres::session::Session,
     privileges,
+    trail::Deed,
 };
 
 pub(super) fn run(global: &Global, args: &Init) -> anyhow::Result<u8> {
@@ -40,6 +41,10 @@ pub(super) fn run(global: &Global, args: &Init) -> anyhow::Result<u8> {
     let rearm = args.rearm.then(|| rearm::check(&host, &mut cluster));
     let rearm = rearm.transpose()?;
     let bound = bind::bind(&host, &cluster.identity, args.upgraded)?;
+    host.trail().note(Deed::Initialized {
+        generation: bound.generation,
+        system_identifier: cluster.identity.system_id,
+    });
     let arguments = command::finding(global, &host.config)?;
     let command = command::command(&arguments, "wal push %p")?;
     let change = match &mut cluster.session {
@@ -63,7 +68,11 @@ pub(super) fn run(global: &Global, args: &Init) -> anyhow::Result<u8> {
         outcome.print()?;
     }
     if let Some(rearm) = rearm.filter(|_| change.refusal.is_none()) {
-        outcome.rearmed = Some(rearm.finish(&host, change.archives())?);
+        let rearmed = rearm.finish(&host, change.archives())?;
+        host.trail().note(Deed::Rearmed {
+            timeline: rearmed.timeline,
+        });
+        outcome.rearmed = Some(rearmed);
     }
     if host.json {
         outcome.print()?;

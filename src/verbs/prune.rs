@@ -168,6 +168,7 @@ fn remove(
         }
         let outcomes = runtime.block_on(scene.delete(&gathered, &decision))?;
         shown.note(&outcomes);
+        host.trail().note_all(&shown.deeds());
         if !host.json {
             shown.print_done()?;
         }

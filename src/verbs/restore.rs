@@ -31,6 +31,7 @@ use crate::{
         finish::PLAN,
     },
     store::RetryPolicy,
+    trail::Deed,
 };
 use arguments::Asked;
 use planned::Planned;
@@ -94,6 +95,11 @@ async fn restore(
         standby: arguments.standby,
     };
     let restored = carry_out(host, &planned, &destination, &settings, global.quiet).await?;
+    host.trail().note(Deed::Restored {
+        backup: manifest.id,
+        target: shown::target(&asked.request.target),
+        directory: Some(destination.directory.clone()),
+    });
     output::done(host, manifest, &destination, &settings, &restored, shown)?;
     Ok(0)
 }

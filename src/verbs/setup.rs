@@ -14,6 +14,7 @@ use crate::{
     layout::Layout,
     privileges::drop_root,
     store::{RetryPolicy, Store, StoreError},
+    trail::Trail,
 };
 
 /// For verbs that somebody waits for: a store that is down is said so soon.
@@ -81,6 +82,11 @@ impl Host {
         Ok(Catalog::at(&self.config.catalog))
     }
 
+    /// Where it is told what was done.
+    pub fn trail(&self) -> Trail {
+        Trail::of(&self.config)
+    }
+
     /// Everything that `ship` needs. Inside a tokio runtime.
     pub fn shipping(&self, retry: RetryPolicy) -> anyhow::Result<Shipping> {
         let Config {
@@ -102,6 +108,7 @@ impl Host {
             min_copies: staging.min_copies,
             local_window: retention.local_window,
             left_out: Arc::default(),
+            trail: self.trail(),
         })
     }
 

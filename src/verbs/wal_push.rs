@@ -13,6 +13,7 @@ use crate::{
     config::Acknowledge,
     postgres::WalFileName,
     store::RetryPolicy,
+    trail::Deed,
 };
 
 /// With an acknowledgement from the stores, how long PostgreSQL waits for it
@@ -35,6 +36,10 @@ pub(super) fn run(host: &Host, path: &Path) -> anyhow::Result<u8> {
             "a staged file of that name was not valid; it is in \"{}\"",
             aside.display()
         );
+    }
+    if let Pushed::Staged { .. } = &pushed {
+        let file = name_of(path)?;
+        host.trail().note(Deed::Pushed { file });
     }
     let copies = match host.config.staging.acknowledge {
         Acknowledge::Staged => return Ok(0),

@@ -128,6 +128,13 @@ fn each_store_is_drilled_in_its_turn_and_a_bad_one_fails() {
         .says_not("00000002");
     is_clean(&world);
 
+    // Who did what is told.
+    let trail = fs::read_to_string(world.site.path("catalog/audit.jsonl")).unwrap();
+    let deeds = |what: &str| trail.matches(&format!("\"what\":\"{what}\"")).count();
+    let once = ["initialized", "backed-up"].map(deeds);
+    assert_eq!((once, deeds("drilled")), ([1, 1], 7), "{trail}");
+    assert!(deeds("pushed") > 0 && deeds("shipped") >= 2 * deeds("pushed"));
+
     // For people; and what cannot be done at all is no drill.
     let said = world
         .site

@@ -14,3 +14,4 @@ mod room;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
+mod trail;

@@ -35,6 +35,7 @@ const FLOORS: [&[&str]; 5] = [
         "logging",
         "privileges",
         "store",
+        "trail",
     ],
     &["postgres"],
 ];

@@ -24,6 +24,7 @@ use crate::{
     catalog::{CatalogError, EventKind, FileRecord, Joined, Replica, Writer},
     codec::{Facts, Sha256},
     postgres::WalFileName,
+    trail::Deed,
 };
 
 /// What a conflict names instead of a store where the staged file is the
@@ -45,6 +46,8 @@ pub(super) struct Ledger {
     waiting: u64,
     /// What every store has and stays for a while.
     copies: BTreeMap<WalFileName, LocalCopy>,
+    /// What is to be told once it is written down.
+    deeds: Vec<Deed>,
     report: Report,
 }
 
@@ -100,6 +103,7 @@ impl Ledger {
                 .into_iter()
                 .map(|copy| (copy.staged.name, copy))
                 .collect(),
+            deeds: Vec::new(),
             report: Report::default(),
         }
     }
@@ -153,6 +157,9 @@ impl Ledger {
             }
             self.owe(writer)
         })?;
+        self.shipping
+            .trail
+            .note_all(&std::mem::take(&mut self.deeds));
         if let Some(error) = refused {
             return Err(error);
         }
@@ -311,6 +318,12 @@ impl Ledger {
         ] {
             writer.resolve(&ended.id())?;
         }
+        self.deeds.push(Deed::Shipped {
+            generation: self.generation(),
+            file: name,
+            store: store.clone(),
+            bytes: object.stored_size,
+        });
         let totals = self.report.stores.entry(store).or_default();
         totals.files += 1;
         totals.stored_bytes += object.stored_size;

@@ -40,6 +40,7 @@ use crate::{
     codec::{BufferPool, Encoder, Sha256},
     postgres::WalFileName,
     store::StoreName,
+    trail::Trail,
 };
 
 /// Memory for objects on their way, in bytes.
@@ -71,6 +72,8 @@ pub struct Shipping {
     /// Stores that nothing is sent to in this pass, though nothing leaves
     /// staging before they have it either: the daemon leaves them out.
     pub left_out: Arc<BTreeMap<StoreName, LeftOut>>,
+    /// Where it is told.
+    pub trail: Trail,
 }
 
 /// Why a store is left out of a pass.

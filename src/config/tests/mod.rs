@@ -76,6 +76,8 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.catalog, Path::new("/var/lib/walkeep/catalog.redb"));
     assert_eq!(config.fetch.spool, Path::new("/var/lib/walkeep/spool"));
     assert_eq!(config.drill.scratch, Path::new("/var/lib/walkeep/drill"));
+    assert_eq!(config.audit.path, Path::new("/var/lib/walkeep/audit.jsonl"));
+    assert_eq!((config.audit.max_size, config.audit.keep), (16 << 20, 8));
     assert!(config.drill.checks.is_empty() && config.drill.amcheck);
     assert_eq!(config.drill.file, None);
     assert_eq!(config.drill.timeout, Duration::from_secs(86_400));
@@ -203,6 +205,10 @@ fn numbers_are_kept_in_their_ranges() {
         (
             "[ship]\nconcurrency = 0\n",
             "ship.concurrency: 0 is not in 1..=64",
+        ),
+        (
+            "[audit]\nkeep = 0\n",
+            "audit.keep: 0 would let each line go; keep at least 1",
         ),
         (
             "[staging]\nmin_copies = 0\n",

@@ -13,6 +13,7 @@ use crate::{
         gather::Gathered,
         plan::{Decision, Gone, Object},
     },
+    trail::Deed,
     verbs::counted,
 };
 
@@ -101,6 +102,24 @@ impl Shown {
             store.deleted = outcome.deleted;
             store.failure = outcome.failure.as_ref().map(ToString::to_string);
         }
+    }
+
+    /// What has gone, for the audit trail.
+    pub(super) fn deeds(&self) -> Vec<Deed> {
+        let gone = self.backups.iter().filter(|backup| backup.goes);
+        let backups: Vec<String> = gone.map(|backup| backup.id.clone()).collect();
+        let gone = self.wal.iter().filter(|run| run.goes);
+        let names = |run: &Wal| (run.first.to_string(), run.last.to_string());
+        let wal: Vec<_> = gone.map(names).collect();
+        let stores = self.stores.iter().filter(|store| store.deleted.objects > 0);
+        let deed = |store: &Store| Deed::Deleted {
+            store: store.store.clone(),
+            objects: store.deleted.objects,
+            bytes: store.deleted.bytes,
+            backups: backups.clone(),
+            wal: wal.clone(),
+        };
+        stores.map(deed).collect()
     }
 
     /// Why not everything has gone, for each store that failed.
