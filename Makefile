@@ -74,7 +74,7 @@ bench:
 	benches/compare.py target/release/walkeep target/release/examples/plain-copy target/corpus
 	benches/backups.py target/release/walkeep
 
-# What a tree of 1 TiB takes of memory and metadata: about an hour.
+# What a tree of 1 TiB takes of memory and metadata: hours on two cores.
 bench-terabyte:
 	@packaging/install-deps.sh test
 	$(CARGO) build --locked --release --bins
