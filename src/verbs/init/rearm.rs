@@ -49,7 +49,7 @@ pub(super) struct Rearm {
 /// What was done.
 #[derive(Debug, Serialize)]
 pub(super) struct Rearmed {
-    timeline: TimelineId,
+    pub(super) timeline: TimelineId,
     begins_at: Lsn,
     /// The first backup on it; none as long as the server has to be restarted.
     backup: Option<BackupId>,
