@@ -22,6 +22,7 @@ pub mod manifest;
 pub mod names;
 pub mod packs;
 pub mod read;
+pub mod references;
 pub mod running;
 pub mod scan;
 pub mod send;

@@ -4,7 +4,6 @@
 //! that is left.
 
 mod look;
-mod references;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -23,7 +22,7 @@ use crate::{
         ship::copies::Apart,
         staging::{Staged, Staging},
     },
-    backup::{Manifest, base},
+    backup::{Manifest, base, references},
     layout::{BackupId, Generation, Key},
     postgres::{TimelineId, WalFileName},
     store::StoreName,

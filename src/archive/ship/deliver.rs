@@ -16,15 +16,18 @@ use crate::{
 
 /// What is to be stored.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Object {
-    pub(super) generation: Generation,
-    pub(super) name: WalFileName,
-    pub(super) format: Format,
+pub struct Object {
+    /// Of which generation of the archive.
+    pub generation: Generation,
+    /// Whose object it is.
+    pub name: WalFileName,
+    /// In which format.
+    pub format: Format,
 }
 
 /// What came of it.
 #[derive(Debug, Clone)]
-pub(super) enum Delivered {
+pub enum Delivered {
     /// The store holds these raw bytes under the key, verified.
     Stored(catalog::Object),
     /// The store holds others.
@@ -44,7 +47,7 @@ pub(super) enum Delivered {
 /// Stores the object of the file with these facts, unless there is one of its
 /// name: in another format too, from before the format was changed, or by
 /// another server.
-pub(super) async fn deliver(
+pub async fn deliver(
     place: &Place,
     object: Object,
     facts: &Facts,

@@ -6,6 +6,7 @@ use tokio::sync::mpsc::Sender;
 use super::{
     Goal, Job, Observer, Pass,
     bodies::{LaneId, Taken},
+    copy,
     deliver::{Delivered, Object, deliver},
     ledger::News,
     owed::{self, Paid},
@@ -150,7 +151,7 @@ impl Lane<'_> {
             match owed::pay(self.pass, self.place, &record).await {
                 Ok(Paid::Delivered(delivered)) => {
                     let (lane, name) = (self.id, record.name);
-                    let facts = owed::facts(&record);
+                    let facts = copy::facts(&record);
                     self.tell(News::Delivered {
                         name,
                         lane,
@@ -166,7 +167,7 @@ impl Lane<'_> {
                 Err(error) if error.concerns_whole_store() => return Err(Stop::Store(error)),
                 Err(error) => {
                     let (lane, name) = (self.id, record.name);
-                    let facts = owed::facts(&record);
+                    let facts = copy::facts(&record);
                     self.tell(News::FileFailed {
                         name,
                         lane,

@@ -7,11 +7,12 @@
 
 mod bodies;
 pub mod copies;
-mod deliver;
+pub mod copy;
+pub mod deliver;
 mod lane;
 mod ledger;
 mod owed;
-mod pack;
+pub mod pack;
 mod plan;
 
 use std::{

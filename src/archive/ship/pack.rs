@@ -27,25 +27,31 @@ const UPLOADING: u64 = 1 << 20;
 
 /// Makes objects of staged files. Clones share their buffers.
 #[derive(Debug, Clone)]
-pub(super) struct Packer {
-    pub(super) staging: Staging,
-    pub(super) encoder: Encoder,
-    pub(super) buffers: BufferPool,
-    pub(super) threads: usize,
+pub struct Packer {
+    /// Where the files are.
+    pub staging: Staging,
+    /// How they are compressed.
+    pub encoder: Encoder,
+    /// What small objects are compressed into.
+    pub buffers: BufferPool,
+    /// How many threads work on one file.
+    pub threads: usize,
 }
 
 /// An object, ready to be sent as often as there are stores.
 #[derive(Debug)]
-pub(super) struct Packed {
-    pub(super) facts: Facts,
-    pub(super) body: Body,
+pub struct Packed {
+    /// What goes beside its bytes.
+    pub facts: Facts,
+    /// Its bytes, as long as this is kept.
+    pub body: Body,
     /// Removed with the last user.
     spool: Option<Temporary>,
 }
 
 /// Why a staged file has become no object.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PackError {
+pub enum PackError {
     /// Another process shipped it meanwhile.
     #[error("it is not staged any more")]
     Gone,
@@ -87,7 +93,7 @@ impl Packer {
     }
 
     /// Compresses the file, on a thread for blocking work.
-    pub(super) async fn pack(&self, file: &Staged) -> Result<Packed, PackError> {
+    pub async fn pack(&self, file: &Staged) -> Result<Packed, PackError> {
         let (packer, file) = (self.clone(), file.clone());
         tokio::task::spawn_blocking(move || packer.pack_now(&file)).await?
     }

@@ -4,23 +4,22 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::{StreamExt, stream};
 
-use super::AT_ONCE;
+use super::{Manifest, base, listing::StretchAt};
 use crate::{
     archive::place::Place,
-    backup::{Manifest, base, listing::StretchAt},
     codec::Sha256,
     layout::{Generation, Key},
 };
 
+/// Questions to stores at a time.
+const AT_ONCE: usize = 8;
+
 /// The index objects that each page names.
-pub(super) type Pages = HashMap<(Generation, Sha256), Vec<Sha256>>;
+pub type Pages = HashMap<(Generation, Sha256), Vec<Sha256>>;
 
 /// Reads the pages of these backups, each once: most are in many of them. One
 /// that no store can give is not among them.
-pub(super) async fn pages<'a>(
-    places: &[Place],
-    manifests: impl Iterator<Item = &'a Manifest>,
-) -> Pages {
+pub async fn pages<'a>(places: &[Place], manifests: impl Iterator<Item = &'a Manifest>) -> Pages {
     let wanted = manifests.flat_map(|manifest| {
         let pages = manifest.pages.iter();
         pages.map(|page| (manifest.generation, *page))
@@ -50,7 +49,7 @@ pub(super) async fn pages<'a>(
 
 /// Everything that restoring the backup reads; none where a page is missing
 /// that would tell.
-pub(super) fn of(manifest: &Manifest, pages: &Pages) -> Option<HashSet<Key>> {
+pub fn of(manifest: &Manifest, pages: &Pages) -> Option<HashSet<Key>> {
     let generation = manifest.generation;
     let index = |digest| Key::Index(generation, digest);
     let mut keys: HashSet<Key> = packs(manifest).collect();
@@ -66,7 +65,7 @@ pub(super) fn of(manifest: &Manifest, pages: &Pages) -> Option<HashSet<Key>> {
 }
 
 /// The packs that hold blocks of it.
-pub(super) fn packs(manifest: &Manifest) -> impl Iterator<Item = Key> {
+pub fn packs(manifest: &Manifest) -> impl Iterator<Item = Key> {
     manifest.packs.iter().flat_map(|set| {
         let key = |number| Key::Pack(manifest.generation, set.backup, number, set.format);
         set.iter().map(key)
