@@ -5,7 +5,10 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::{layout::BackupId, postgres::Lsn};
+use crate::{
+    layout::BackupId,
+    postgres::{Lsn, WalFileName},
+};
 
 /// Keeps a PostgreSQL cluster's WAL in two clouds at once, and brings it back.
 #[derive(Debug, Parser)]
@@ -69,6 +72,11 @@ pub enum Verb {
     Drill(Drill),
     /// Restore into a scratch cluster, run a command on it, and remove it
     Extract(Extract),
+    /// Hold every store against the catalog and the WAL's own continuity
+    Verify(Verify),
+    /// Deal with gaps in the WAL
+    #[command(subcommand)]
+    Gap(Gap),
     /// Say how far behind each store is, and what needs a person
     Status,
     /// Rebuild or print the catalog
@@ -213,6 +221,29 @@ pub enum Backup {
 pub struct Prune {
     #[command(flatten)]
     pub consent: Consent,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Verify {
+    /// Read and hash every object; goes on where an interrupted one was
+    #[arg(long)]
+    pub deep: bool,
+    /// Copy what a store lacks or has corrupted from another one
+    #[arg(long)]
+    pub repair: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Gap {
+    /// Say that a gap is known: it needs nobody once every store has a newer backup
+    Ack {
+        /// A segment of the gap, or another file that is lost [default: the only gap]
+        #[arg(value_name = "SEGMENT", conflicts_with = "all")]
+        name: Option<WalFileName>,
+        /// Every gap there is
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 /// Whether somebody has agreed to a deletion.

@@ -56,7 +56,7 @@ pub enum RebuildError {
 }
 
 /// An archived file, as its object has it.
-struct Found {
+pub(super) struct Found {
     generation: Generation,
     name: WalFileName,
     facts: Facts,
@@ -121,10 +121,10 @@ pub async fn rebuild(place: &Place, catalog: &Catalog) -> Result<Rebuilt, Rebuil
                 )),
             }
             if batch.len() == BATCH {
-                note(place, catalog, std::mem::take(&mut batch), &mut outcome).await?;
+                note(place, catalog, std::mem::take(&mut batch), &mut outcome)?;
             }
         }
-        note(place, catalog, batch, &mut outcome).await?;
+        note(place, catalog, batch, &mut outcome)?;
         note_backups(place, catalog, manifests, &mut outcome).await?;
     }
     let store = place.name().to_string();
@@ -142,7 +142,7 @@ pub async fn rebuild(place: &Place, catalog: &Catalog) -> Result<Rebuilt, Rebuil
 
 /// What one object is: from its metadata, else from its own beginning, else
 /// by reading all of it.
-async fn read(
+pub(super) async fn read(
     place: &Place,
     generation: Generation,
     name: WalFileName,
@@ -236,12 +236,13 @@ fn found(
     }
 }
 
-async fn note(
+/// Writes down what was found.
+pub(super) fn note(
     place: &Place,
     catalog: &Catalog,
     batch: Vec<Found>,
     outcome: &mut Rebuilt,
-) -> Result<(), RebuildError> {
+) -> Result<(), CatalogError> {
     let store = place.name().to_string();
     catalog.write(|writer| {
         for found in &batch {

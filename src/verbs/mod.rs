@@ -10,6 +10,7 @@ mod completions;
 mod demo;
 mod drill;
 mod extract;
+mod gap;
 mod init;
 mod interrupt;
 mod man;
@@ -21,6 +22,7 @@ mod setup;
 mod ship;
 mod status;
 mod this_cluster;
+mod verify;
 mod wal_fetch;
 mod wal_list;
 mod wal_prefetch;
@@ -33,7 +35,7 @@ use caller::{NO, USAGE};
 pub use setup::{Host, block_on};
 
 use crate::{
-    cli::{Backup, Catalog, Cli, Verb, Wal},
+    cli::{Backup, Catalog, Cli, Gap, Verb, Wal},
     config::ConfigError,
 };
 
@@ -62,6 +64,8 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Verb::Restore(restore) => restore::run(global, &restore),
         Verb::Drill(drill) => drill::run(global, &drill),
         Verb::Extract(extract) => extract::run(global, &extract),
+        Verb::Verify(arguments) => verify::run(global, arguments),
+        Verb::Gap(Gap::Ack { name, all }) => gap::run_ack(&Host::load(global)?, name, all),
         Verb::Status => status::run(&Host::load(global)?),
         Verb::Catalog(Catalog::Rebuild { store }) => {
             catalog::run_rebuild(&Host::load(global)?, store.as_deref())

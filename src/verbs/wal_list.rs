@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Host, NO, counted};
 use crate::{
-    catalog::{Catalog, FileRecord, Replica, Runs, Select, State},
+    catalog::{Catalog, FileRecord, KnownGap, Replica, Runs, Select, State},
     cli,
     layout::Generation,
     postgres::{Commit, Moments, SegmentName, SegmentSize, TimelineId, WalFileName},
@@ -24,10 +24,25 @@ pub(super) fn run(host: &Host, arguments: &cli::List) -> anyhow::Result<u8> {
     let catalog = host.catalog()?;
     let records = catalog.files(select);
     if arguments.files {
-        files(host, &catalog, records)
-    } else {
-        stretches(host, records)
+        return files(host, &catalog, records);
     }
+    let stores: Vec<&str> = host
+        .config
+        .stores
+        .iter()
+        .map(|it| it.name().as_str())
+        .collect();
+    let mut gaps = catalog.read(|reader| reader.gaps(&stores))?;
+    gaps.retain(|known| {
+        let timeline = known.gap.first.timeline;
+        arguments
+            .timeline
+            .is_none_or(|it| (generation, TimelineId(it)) == (known.generation, timeline))
+            && arguments
+                .generation
+                .is_none_or(|it| Generation(it) == known.generation)
+    });
+    stretches(host, records, gaps)
 }
 
 type Record = Result<FileRecord, crate::catalog::CatalogError>;
@@ -113,13 +128,12 @@ enum Line {
         last: SegmentName,
         segments: u64,
     },
-    /// Segments that are missing between two stretches.
+    /// Segments that are missing: between two stretches, at a switch of
+    /// timelines, or from an end.
     Gap {
-        generation: Generation,
         timeline: TimelineId,
-        first: SegmentName,
-        last: SegmentName,
-        segments: u64,
+        #[serde(flatten)]
+        known: KnownGap,
     },
     /// A timeline's history file.
     History {
@@ -129,7 +143,11 @@ enum Line {
     },
 }
 
-fn stretches(host: &Host, records: impl Iterator<Item = Record>) -> anyhow::Result<u8> {
+fn stretches(
+    host: &Host,
+    records: impl Iterator<Item = Record>,
+    gaps: Vec<KnownGap>,
+) -> anyhow::Result<u8> {
     let mut segments: BTreeMap<Generation, (Option<SegmentSize>, Vec<SegmentName>)> =
         BTreeMap::new();
     let mut lines = Vec::new();
@@ -158,7 +176,6 @@ fn stretches(host: &Host, records: impl Iterator<Item = Record>) -> anyhow::Resu
             WalFileName::BackupHistory(..) | WalFileName::Partial(_) => {}
         }
     }
-    let mut gaps = 0;
     for (generation, (size, names)) in segments {
         let runs = Runs::of(size.unwrap_or(SegmentSize::DEFAULT), names);
         lines.extend(runs.iter().map(|run| Line::Stretch {
@@ -168,20 +185,15 @@ fn stretches(host: &Host, records: impl Iterator<Item = Record>) -> anyhow::Resu
             last: run.last,
             segments: run.segments,
         }));
-        for gap in runs.gaps() {
-            gaps += 1;
-            lines.push(Line::Gap {
-                generation,
-                timeline: gap.first.timeline,
-                first: gap.first,
-                last: gap.last,
-                segments: gap.segments,
-            });
-        }
     }
+    let needs_person = gaps.iter().any(|known| known.needs_person);
+    lines.extend(gaps.into_iter().map(|known| Line::Gap {
+        timeline: known.gap.first.timeline,
+        known,
+    }));
     lines.sort_by_key(Line::place);
     print(host, &lines)?;
-    Ok(if gaps == 0 { 0 } else { NO })
+    Ok(if needs_person { NO } else { 0 })
 }
 
 impl Line {
@@ -193,13 +205,8 @@ impl Line {
                 timeline,
                 first,
                 ..
-            }
-            | Line::Gap {
-                generation,
-                timeline,
-                first,
-                ..
             } => (*generation, *timeline, Some(*first)),
+            Line::Gap { timeline, known } => (known.generation, *timeline, Some(known.gap.first)),
             Line::History {
                 generation,
                 timeline,
@@ -227,14 +234,14 @@ fn print(host: &Host, lines: &[Line]) -> anyhow::Result<()> {
                 let segments = counted(*segments, "segment", "segments");
                 writeln!(out, "{first} .. {last}  {segments}")?;
             }
-            Line::Gap {
-                first,
-                last,
-                segments,
-                ..
-            } => {
-                let missing = counted(*segments, "segment is", "segments are");
-                writeln!(out, "{first} .. {last}  GAP: {missing} missing")?;
+            Line::Gap { known, .. } => {
+                let KnownGap { gap, .. } = known;
+                let missing = counted(gap.segments, "segment is", "segments are");
+                write!(out, "{} .. {}  GAP: {missing} missing", gap.first, gap.last)?;
+                match &known.acknowledged {
+                    Some(it) => writeln!(out, ", acknowledged by {} at {:.0}", it.by, it.at)?,
+                    None => writeln!(out)?,
+                }
             }
             Line::History { name, .. } => writeln!(out, "{name}")?,
         }

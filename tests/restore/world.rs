@@ -31,6 +31,11 @@ impl World {
     }
 
     pub fn on(server: &Server, settings: &[&str]) -> Self {
+        let stores = [S3Server::start_s3s(), S3Server::start_s3s()];
+        World::with_stores(server, settings, stores)
+    }
+
+    pub fn with_stores(server: &Server, settings: &[&str], stores: [S3Server; 2]) -> Self {
         let site = Site::empty();
         let mut builder = Cluster::builder()
             .server(server)
@@ -42,7 +47,6 @@ impl World {
             builder = builder.conf(*setting);
         }
         let cluster = builder.build();
-        let stores = [S3Server::start_s3s(), S3Server::start_s3s()];
         let world = World {
             site,
             stores,
