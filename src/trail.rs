@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     fs::append_rotating,
     layout::{BackupId, Generation},
-    postgres::{SystemId, TimelineId, WalFileName},
+    postgres::{SegmentName, SystemId, TimelineId, WalFileName},
 };
 
 /// Something that was done.
@@ -72,6 +72,25 @@ pub enum Deed {
         /// The files of the WAL that were to go: runs of one timeline, each
         /// with its first and its last file.
         wal: Vec<(String, String)>,
+    },
+    /// Objects of a store were copied from elsewhere, over damaged ones where
+    /// there were such.
+    Repaired {
+        /// The store.
+        store: String,
+        /// Files of the WAL by name, objects of base backups by key.
+        objects: Vec<String>,
+    },
+    /// Somebody knows that these segments are lost.
+    GapAcknowledged {
+        /// Which of the archive's clusters they are of.
+        generation: Generation,
+        /// The first.
+        first: SegmentName,
+        /// The last.
+        last: SegmentName,
+        /// Who says so: `USER@HOST`.
+        by: String,
     },
     /// A data directory was restored, for its server to recover.
     Restored {

@@ -10,6 +10,7 @@ use super::{Host, caller::USAGE, counted, print_json};
 use crate::{
     catalog::{Acknowledged, FileRecord, KnownGap, Replica, Select},
     postgres::WalFileName,
+    trail::Deed,
 };
 
 pub(super) fn run_ack(host: &Host, name: Option<WalFileName>, all: bool) -> anyhow::Result<u8> {
@@ -63,6 +64,14 @@ pub(super) fn run_ack(host: &Host, name: Option<WalFileName>, all: bool) -> anyh
             .iter()
             .try_for_each(|it| writer.acknowledge(it))
     })?;
+    let deed = |it: &Acknowledged| Deed::GapAcknowledged {
+        generation: it.generation,
+        first: it.first,
+        last: it.last,
+        by: it.by.clone(),
+    };
+    let deeds: Vec<Deed> = acknowledged.iter().map(deed).collect();
+    host.trail().note_all(&deeds);
     let gaps = catalog.read(|reader| reader.gaps(&stores))?;
     if host.json {
         print_json(&gaps)?;

@@ -19,6 +19,7 @@ use crate::{
     },
     cli::{Global, Verify},
     store::RetryPolicy,
+    trail::Deed,
 };
 
 /// How many objects of one kind are named in text; `--json` names all.
@@ -41,6 +42,7 @@ pub(super) fn run(global: &Global, arguments: Verify) -> anyhow::Result<u8> {
     });
     bar.finish_and_clear();
     let outcome = outcome?;
+    note_repairs(&host, &outcome);
     if host.json {
         print_json(&outcome)?;
     } else {
@@ -48,6 +50,25 @@ pub(super) fn run(global: &Global, arguments: Verify) -> anyhow::Result<u8> {
     }
     let clean = outcome.is_clean() && !staging_failed;
     Ok(if clean { 0 } else { NO })
+}
+
+/// Tells the audit trail what was stored anew.
+fn note_repairs(host: &Host, outcome: &Outcome) {
+    let repaired = |it: &&Problem| {
+        let kind = matches!(it.kind, ProblemKind::Missing | ProblemKind::Damaged);
+        kind && it.settled
+    };
+    let deeds = outcome
+        .stores
+        .iter()
+        .filter_map(|StoreReport { store, .. }| {
+            let here = outcome.problems.iter().filter(repaired);
+            let here = here.filter(|it| it.store.as_ref() == Some(store));
+            let objects: Vec<String> = here.filter_map(|it| it.object.clone()).collect();
+            let store = store.clone();
+            (!objects.is_empty()).then_some(Deed::Repaired { store, objects })
+        });
+    host.trail().note_all(&deeds.collect::<Vec<_>>());
 }
 
 /// Everything that a verify needs. Inside a tokio runtime.
