@@ -1,6 +1,7 @@
 //! The WAL's way out and back: `push` takes a file from PostgreSQL into
 //! staging, `ship` brings it to every store, `fetch` brings it back.
 
+pub mod ask;
 pub mod claim;
 pub mod fetch;
 mod format;

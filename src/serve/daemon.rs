@@ -1,7 +1,6 @@
 //! The daemon's loop.
 
 use std::{
-    collections::BTreeMap,
     future::pending,
     sync::Arc,
     time::{Duration, Instant},
@@ -17,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    answers::{self, Clerk, Desk},
     arrivals::Arrivals,
     jobs::{Jobs, Program},
     lanes::{Lanes, PassId},
@@ -28,7 +28,7 @@ use crate::{
         ship::{Goal, Report, ShipError, Shipping, ship_observed},
         staging::Staging,
     },
-    config::{Job, Schedule},
+    config::Config,
     store::StoreName,
 };
 
@@ -46,9 +46,9 @@ const LAST_WORDS: Duration = Duration::from_secs(12);
 pub struct Service {
     /// What it ships, and where to.
     pub shipping: Shipping,
-    /// What else it does, and when.
-    pub schedule: BTreeMap<Job, Schedule>,
-    /// How that is run.
+    /// All of its configuration.
+    pub config: Arc<Config>,
+    /// How walkeep is run by it.
     pub program: Program,
 }
 
@@ -62,6 +62,7 @@ pub async fn run(load: impl Fn() -> anyhow::Result<Service>) -> anyhow::Result<(
     let mut daemon = Daemon::new(service);
     let arrivals = Arrivals::in_directory(&root);
     let arrivals = arrivals.with_context(|| format!("watch \"{}\"", root.display()))?;
+    let mut desk = Desk::open(&root);
     let mut rescan = every(RESCAN);
     let mut watchdog = systemd::watchdog().map(every);
     systemd::ready();
@@ -76,12 +77,18 @@ pub async fn run(load: impl Fn() -> anyhow::Result<Service>) -> anyhow::Result<(
             _ = rescan.tick() => {
                 // A volume that is away says so itself, in the pass.
                 let _ = arrivals.renew();
+                desk.renew();
                 daemon.lanes.want();
             }
             Some(end) = daemon.ends.recv() => daemon.lane_ended(end),
             Some(ended) = daemon.passes.next() => daemon.pass_ended(ended),
             () = until(daemon.lanes.next_due()) => {}
             () = until(next_job) => {}
+            stream = desk.next(), if daemon.talks.len() < answers::AT_ONCE => {
+                let clerk = daemon.clerk.clone();
+                daemon.talks.push(Box::pin(clerk.serve(stream)));
+            }
+            Some(()) = daemon.talks.next() => {}
             ended = daemon.jobs.next_end() => daemon.jobs.ended(ended),
             () = tick(watchdog.as_mut()) => systemd::alive(),
             told = signals.next() => match told {
@@ -91,6 +98,7 @@ pub async fn run(load: impl Fn() -> anyhow::Result<Service>) -> anyhow::Result<(
         }
     };
     systemd::stopping();
+    drop(desk);
     tracing::info!("{ending}: ends, once what is on its way has arrived");
     if timeout(DRAIN, daemon.drain()).await.is_err() {
         tracing::warn!("what was still on its way stays staged");
@@ -162,6 +170,9 @@ type Ended = (PassId, Result<Report, ShipError>);
 
 struct Daemon {
     shipping: Shipping,
+    clerk: Clerk,
+    /// Those who ask, and are being served.
+    talks: FuturesUnordered<LocalBoxFuture<'static, ()>>,
     jobs: Jobs,
     lanes: Lanes,
     passes: FuturesUnordered<LocalBoxFuture<'static, Ended>>,
@@ -173,15 +184,23 @@ impl Daemon {
     fn new(service: Service) -> Self {
         let Service {
             shipping,
-            schedule,
+            config,
             program,
         } = service;
         let (ended, ends) = unbounded_channel();
-        let jobs = Jobs::new(program, schedule, shipping.catalog.clone());
+        let schedule = config.schedule.clone();
+        let jobs = Jobs::new(program.clone(), schedule, shipping.catalog.clone());
+        let clerk = Clerk {
+            config,
+            shipping: shipping.clone(),
+            program,
+        };
         let mut lanes = Lanes::default();
         lanes.set(names(&shipping));
         Daemon {
             shipping,
+            clerk,
+            talks: FuturesUnordered::new(),
             jobs,
             lanes,
             passes: FuturesUnordered::new(),
@@ -260,7 +279,7 @@ impl Daemon {
     fn take_over(&mut self, new: Service) -> anyhow::Result<()> {
         let Service {
             shipping: new,
-            schedule,
+            config,
             ..
         } = new;
         let of = |staging: &Staging| (staging.root().to_owned(), staging.marker().clone());
@@ -269,18 +288,21 @@ impl Daemon {
         }
         self.lanes.set(names(&new));
         self.lanes.want();
+        self.jobs.take_over(config.schedule.clone());
+        self.clerk.config = config;
+        self.clerk.shipping = new.clone();
         self.shipping = new;
-        self.jobs.take_over(schedule);
         Ok(())
     }
 
     async fn drain(&mut self) {
         self.jobs.stop(NixSignal::SIGTERM);
         let deadline = Instant::now() + LAST_WORDS;
-        while !self.passes.is_empty() || self.jobs.is_busy() {
+        while !self.passes.is_empty() || !self.talks.is_empty() || self.jobs.is_busy() {
             let impatient = self.jobs.is_busy().then_some(deadline);
             tokio::select! {
                 Some(ended) = self.passes.next() => self.pass_ended(ended),
+                Some(()) = self.talks.next() => {}
                 ended = self.jobs.next_end() => self.jobs.ended(ended),
                 () = until(impatient) => {
                     self.jobs.stop(NixSignal::SIGKILL);

@@ -6,6 +6,7 @@
 //! drains a backlog, or rests after a failure, is left out of the next pass,
 //! so that no store waits for another.
 
+mod answers;
 mod arrivals;
 mod daemon;
 pub mod facts;

@@ -1,6 +1,6 @@
 //! `walkeep run`.
 
-use std::{env, thread};
+use std::{env, sync::Arc, thread};
 
 use anyhow::Context;
 
@@ -22,7 +22,7 @@ pub(super) fn run(global: &Global) -> anyhow::Result<u8> {
         let arguments = arguments.into_iter().map(Into::into).collect();
         Ok(Service {
             shipping: host.shipping(PROMPT)?,
-            schedule: host.config.schedule,
+            config: Arc::new(host.config),
             program: Program {
                 path: path.clone(),
                 arguments,

@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
 
@@ -10,10 +11,13 @@ use signal_hook::{consts::SIGTERM, flag};
 
 use super::{Host, block_on, caller::NO, wal_prefetch};
 use crate::{
-    archive::fetch::{self, FetchError, Fetched, Recovery, Request, Source, Suspect},
+    archive::{
+        ask::{self, Answer, Ask, Heard, Task},
+        fetch::{self, FetchError, Fetched, Recovery, Request, Source, Suspect},
+    },
     catalog::Catalog,
     cli::{Fetch, Global},
-    postgres::WalFileName,
+    postgres::{SegmentName, WalFileName},
 };
 
 /// What a shell says of a command that SIGTERM ended. PostgreSQL takes it for
@@ -32,17 +36,25 @@ pub(super) fn run(global: &Global, arguments: &Fetch) -> anyhow::Result<u8> {
         name,
         to: &arguments.destination,
     };
+    let daemon = Daemon {
+        host: &host,
+        directory: &directory,
+        plan: arguments.plan.as_deref(),
+    };
     let mut recovery = Recovery::open(&host.config, &directory, arguments.plan.as_deref())?;
     let fetched = match recovery.fetch_local(request)? {
         Some(fetched) => fetched,
-        None => {
-            let fetch = async { Ok(recovery.fetch(&host.config, request).await) };
-            block_on(fetch)?.inspect_err(|error| {
-                if let FetchError::Damaged { suspects, .. } = error {
-                    record(&host, suspects);
-                }
-            })?
-        }
+        None => match by_daemon(&daemon, &recovery, request)? {
+            Some(fetched) => fetched,
+            None => {
+                let fetch = async { Ok(recovery.fetch(&host.config, request).await) };
+                block_on(fetch)?.inspect_err(|error| {
+                    if let FetchError::Damaged { suspects, .. } = error {
+                        record(&host, suspects);
+                    }
+                })?
+            }
+        },
     };
     match fetched {
         Fetched::Placed { source, suspects } => {
@@ -56,6 +68,7 @@ pub(super) fn run(global: &Global, arguments: &Fetch) -> anyhow::Result<u8> {
             if let WalFileName::Segment(name) = name
                 && source != Source::Staging
                 && recovery.go_on(&host.config, name)
+                && !daemon.prefetches(name)
                 && let Err(error) = wal_prefetch::start(global, arguments, name)
             {
                 tracing::debug!("start the prefetcher: {error}");
@@ -80,6 +93,79 @@ pub(super) fn run(global: &Global, arguments: &Fetch) -> anyhow::Result<u8> {
             Ok(NO)
         }
     }
+}
+
+/// The daemon of this host, which may have credentials that PostgreSQL's
+/// commands have not.
+struct Daemon<'a> {
+    host: &'a Host,
+    /// The data directory.
+    directory: &'a Path,
+    plan: Option<&'a Path>,
+}
+
+impl Daemon<'_> {
+    fn ask(&self, task: Task) -> Option<Heard> {
+        let staging = self.host.config.staging.path.as_deref()?;
+        let archive = ask::archive(&self.host.config.stores);
+        ask::ask(staging, &Ask { archive, task })
+    }
+
+    fn plan(&self) -> Option<PathBuf> {
+        self.plan.map(|plan| self.directory.join(plan))
+    }
+
+    /// Whether it has started the recovery's prefetcher.
+    fn prefetches(&self, after: SegmentName) -> bool {
+        let task = Task::Prefetch {
+            after,
+            directory: self.directory.to_owned(),
+            plan: self.plan(),
+        };
+        let heard = self.ask(task).map(|heard| heard.answer);
+        heard == Some(Answer::Done)
+    }
+}
+
+/// Has the daemon fetch the file. `None`: it has not, and nothing is known.
+fn by_daemon(
+    daemon: &Daemon,
+    recovery: &Recovery,
+    request: Request,
+) -> Result<Option<Fetched>, FetchError> {
+    let task = Task::Fetch {
+        file: request.name,
+        directory: daemon.directory.to_owned(),
+        plan: daemon.plan(),
+    };
+    let Some(heard) = daemon.ask(task) else {
+        return Ok(None);
+    };
+    Ok(match heard.answer {
+        Answer::Here {
+            bytes,
+            store,
+            damaged,
+        } => {
+            for problem in damaged {
+                tracing::warn!("{problem}; \"{}\" was fetched all the same", request.name);
+            }
+            let store = store.and_then(|name| name.parse().ok());
+            let source = store.map_or(Source::Spool, Source::Store);
+            let placed = recovery.place_from(heard.rest, bytes, request)?;
+            placed.then(|| Fetched::Placed {
+                source,
+                suspects: Vec::new(),
+            })
+        }
+        Answer::Absent { asked } => Some(Fetched::Absent { asked }),
+        Answer::NotNow { reason } => {
+            let reason = FetchError::Told(reason);
+            Some(Fetched::NotNow { reason })
+        }
+        Answer::Failed { reason } => return Err(FetchError::Told(reason)),
+        _ => None,
+    })
 }
 
 /// Notes damaged copies for repair. That the catalog cannot be written is no

@@ -1,28 +1,20 @@
 //! `walkeep wal push %p`.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use anyhow::bail;
 
 use super::{Host, block_on};
 use crate::{
     archive::{
+        ask::{self, Answer, Ask, Task},
         push::{Pushed, name_of, push},
-        ship::{Goal, ship},
+        ship::{self, Held},
     },
     config::Acknowledge,
     postgres::WalFileName,
     store::RetryPolicy,
     trail::Deed,
-};
-
-/// With an acknowledgement from the stores, how long PostgreSQL waits for it
-/// in one call. It calls again, and finds the file staged.
-const PATIENCE: RetryPolicy = RetryPolicy {
-    attempts: 3,
-    deadline: Duration::from_secs(20),
-    base: Duration::from_secs(1),
-    cap: Duration::from_secs(5),
 };
 
 pub(super) fn run(host: &Host, path: &Path) -> anyhow::Result<u8> {
@@ -52,29 +44,29 @@ pub(super) fn run(host: &Host, path: &Path) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Waits until so many stores hold the file.
+/// Waits until so many stores hold the file: by the daemon, which may have
+/// credentials that PostgreSQL's commands have not, or without one.
 fn confirm(host: &Host, name: WalFileName, copies: usize) -> anyhow::Result<()> {
-    let staging = host.staging()?;
-    let report = block_on(async {
-        let shipping = host.shipping(PATIENCE)?;
-        Ok(ship(&shipping, Goal::File { name, copies }).await?)
-    })?;
-    // Where `ship` ran beside us, it may have been faster: then the receipt
-    // or the catalog knows.
-    if staging.receipts().find(name)?.is_some() {
+    let ask = Ask {
+        archive: ask::archive(&host.config.stores),
+        task: Task::Ship { file: name, copies },
+    };
+    let heard = ask::ask(host.staging_path()?, &ask);
+    let held = match heard.map(|heard| heard.answer) {
+        Some(Answer::Held { copies, problems }) => Held { copies, problems },
+        Some(Answer::Failed { reason }) => bail!("{reason}"),
+        _ => block_on(async {
+            let shipping = host.shipping(RetryPolicy::default())?;
+            Ok(ship::confirm(&shipping, name, copies).await?)
+        })?,
+    };
+    if held.copies >= copies {
         return Ok(());
     }
-    let generation = staging.marker().generation;
-    let record = host
-        .catalog()?
-        .read(|reader| reader.file(generation, name))?;
-    let held = record.map_or(0, |record| record.stored_in().count());
-    if held >= copies {
-        return Ok(());
-    }
-    let reasons = report.problems.join("; ");
     bail!(
-        "\"{name}\" is staged, but in {held} of {copies} stores that `staging.acknowledge` asks \
-         for; PostgreSQL asks again ({reasons})"
+        "\"{name}\" is staged, but in {} of {copies} stores that `staging.acknowledge` asks \
+         for; PostgreSQL asks again ({})",
+        held.copies,
+        held.problems.join("; ")
     )
 }

@@ -5,6 +5,7 @@
     reason = "what a test writes need not survive a power cut"
 )]
 
+mod asked;
 mod jobs;
 mod signals;
 mod stores;
@@ -57,6 +58,15 @@ impl Daemon {
         };
         it.configure(&["a", "b"]);
         it
+    }
+
+    /// Both stores, with these lines of `[staging]` and tables behind them.
+    fn configure_staging(&self, staging: &str) {
+        let tables = ["a", "b"].iter().zip(&self.servers);
+        let tables: String = tables
+            .map(|(name, server)| server.toml_store_table(name, "s3", "wal"))
+            .collect();
+        self.archive.configure(staging, &tables);
     }
 
     fn configure(&self, names: &[&str]) {

@@ -137,6 +137,9 @@ pub enum FetchError {
         /// The cause.
         source: io::Error,
     },
+    /// What the daemon would have failed with.
+    #[error("{0}")]
+    Told(String),
     /// This process could not do its work.
     #[error("unpack \"{name}\": {reason}")]
     Unpack {
@@ -145,6 +148,21 @@ pub enum FetchError {
         /// Why not.
         reason: String,
     },
+}
+
+impl FetchError {
+    /// Whether the stores were asked, and this is what came of it: another
+    /// process would hear the same.
+    pub fn is_about_stores(&self) -> bool {
+        matches!(
+            self,
+            FetchError::Hole { .. }
+                | FetchError::Gap { .. }
+                | FetchError::Damaged { .. }
+                | FetchError::Unknown { .. }
+                | FetchError::Unidentified(_)
+        )
+    }
 }
 
 /// "staging, store \"r2\" and store \"b2\"".

@@ -100,8 +100,8 @@ fn later_segment(
         .min())
 }
 
-/// Checks an open file, without moving its position.
-fn check(file: &File, name: WalFileName, known: &Known) -> Result<(), String> {
+/// Checks that an open file may be this one by its header, without moving its position.
+pub(super) fn check(file: &File, name: WalFileName, known: &Known) -> Result<(), String> {
     let read = || -> io::Result<(Vec<u8>, u64)> {
         let size = file.metadata()?.len();
         let mut head = vec![0; size.min(Known::wanted(name) as u64) as usize];

@@ -22,7 +22,11 @@ mod suspects;
 mod talk;
 mod verdict;
 
-use std::{path::Path, time::Duration};
+use std::{
+    io::{self, Read, Write},
+    path::Path,
+    time::Duration,
+};
 
 pub use answer::Source;
 pub use error::FetchError;
@@ -135,6 +139,43 @@ impl Recovery {
             source,
             suspects: Vec::new(),
         }))
+    }
+
+    /// Puts the file in place whose bytes come from somebody who has verified
+    /// them: `size` of them. Returns whether they came whole, and are the file's
+    /// by their header.
+    pub fn place_from(
+        &self,
+        bytes: impl Read,
+        size: u64,
+        request: Request,
+    ) -> Result<bool, FetchError> {
+        let Request { name, to } = request;
+        let failed = |source| FetchError::Place {
+            path: to.to_owned(),
+            source,
+        };
+        let mut temporary = Temporary::beside(to).map_err(failed)?;
+        let mut bytes = bytes.take(size);
+        let mut buffer = vec![0; 256 << 10];
+        let mut received = 0;
+        loop {
+            match bytes.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => {
+                    let written = temporary.file().write_all(&buffer[..read]);
+                    written.map_err(failed)?;
+                    received += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Ok(false),
+            }
+        }
+        if received != size || here::check(temporary.file(), name, &self.known).is_err() {
+            return Ok(false);
+        }
+        place(temporary, to)?;
+        Ok(true)
     }
 
     /// Has the segments fetched ahead that follow `name`, which is in place

@@ -27,6 +27,8 @@ pub struct Recovery {
     pub(super) staged: Staged,
     pub(super) spool: Option<Spool>,
     pub(super) standby: bool,
+    /// Stores that are open already.
+    opened: Vec<Place>,
     /// What is written on this host: looked for first.
     pub(super) format: Format,
 }
@@ -63,9 +65,17 @@ impl Recovery {
             known,
             staged: if is_ours { staged } else { Staged::NotAsked },
             spool,
+            opened: Vec::new(),
             standby: directory.join("standby.signal").exists(),
             format: config.compression.format,
         })
+    }
+
+    /// The same, over connections that are there already: of those of `places`
+    /// that are to be asked.
+    pub fn by_way_of(mut self, places: &[Place]) -> Self {
+        self.opened = places.to_vec();
+        self
     }
 
     /// Whether the server is a standby (`standby.signal`), which asks again by
@@ -143,7 +153,12 @@ impl Recovery {
             let (name, location) = (settings.name().clone(), settings.location.clone());
             let layout = Layout::new(&settings.prefix);
             // Asked again by `survey`, which sees all of them.
-            let store = Store::open(name.clone(), location, RetryPolicy::ONCE);
+            let once = RetryPolicy::ONCE;
+            let opened = self.opened.iter().find(|place| *place.name() == name);
+            let store = match opened {
+                Some(place) => Ok(place.store.with_retry(once)),
+                None => Store::open(name.clone(), location, once),
+            };
             Candidate {
                 name,
                 place: store.map(|store| Place { store, layout }),

@@ -6,6 +6,7 @@
 //! down it does again, and finds the objects already there.
 
 mod bodies;
+mod confirm;
 pub mod copies;
 pub mod copy;
 pub mod deliver;
@@ -24,6 +25,7 @@ use std::{
 use futures_util::future::join_all;
 use jiff::Timestamp;
 
+pub use self::confirm::{Held, confirm};
 use self::{
     bodies::{Bodies, LaneId},
     copies::LocalCopy,
