@@ -51,6 +51,14 @@ pub(super) async fn hold(scene: &mut Scene<'_>) -> Result<Vec<Problem>, VerifyEr
         unknown,
         mut absent,
     } = disagreements(scene)?;
+    // What was pushed and recorded since staging was looked at waits there: now
+    // that the catalog was read, staging has it, or a store has taken it.
+    scene.look_at_staging()?;
+    for (file, stores) in &mut absent {
+        let waits = scene.staged.contains(file);
+        stores
+            .retain(|(_, known)| !waits || !matches!(known, None | Some(Replica::Pending { .. })));
+    }
     adopt(scene, unknown, &mut problems).await?;
 
     let judging = doubts.into_iter().map(|(store, record)| {

@@ -125,8 +125,6 @@ pub async fn verify(verifying: &Verifying) -> Result<Outcome, VerifyError> {
             }
         }
     }
-    // What was shipped since is in the catalog, what was pushed since is here.
-    scene.look_at_staging()?;
     scene.note_histories().await?;
     events.extend(files::hold(&mut scene).await?);
     let (mut backups, found) = backups::hold(&mut scene).await?;

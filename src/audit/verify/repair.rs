@@ -309,7 +309,9 @@ async fn object_source(
     key: Key,
 ) -> Result<Bytes, String> {
     let mut reasons = vec!["no other store can give it".to_owned()];
-    for (store, _) in scene.reached().filter(|(store, _)| *store != target) {
+    for (store, seen) in scene.reached().filter(|(store, _)| *store != target) {
+        let size = seen.data.get(&key).map_or(0, |listed| listed.size);
+        scene.verifying.pace.wait(size).await;
         match check(&scene.places[store], key, &backups.pieces).await {
             Ok(Found::Whole(bytes)) => return Ok(bytes),
             Ok(Found::Gone) => {}
