@@ -77,8 +77,19 @@ pub enum Verb {
     /// Deal with gaps in the WAL
     #[command(subcommand)]
     Gap(Gap),
-    /// Say how far behind each store is, and what needs a person
-    Status,
+    /// Say what can be restored, how far behind each store is, and what needs a person
+    Status {
+        /// Say it again every 2 seconds
+        #[arg(long)]
+        watch: bool,
+    },
+    /// List what is not as it should be, and what was
+    Alerts {
+        #[command(subcommand)]
+        what: Option<Alerts>,
+    },
+    /// Say what the last day came to, in some lines
+    Report,
     /// Rebuild or print the catalog
     #[command(subcommand)]
     Catalog(Catalog),
@@ -339,6 +350,20 @@ pub enum Action {
     Promote,
     /// Stop
     Shutdown,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Alerts {
+    /// Acknowledge an alert: it stays open, and is not told again
+    Ack {
+        /// Its id, as `alerts` prints it
+        id: String,
+    },
+    /// Send a test through one sink, and say what came of it
+    Test {
+        /// Its name in the configuration; by default its type
+        sink: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

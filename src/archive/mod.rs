@@ -9,6 +9,7 @@ pub mod histories;
 pub mod identity;
 pub mod inspect;
 pub mod moments;
+pub mod notes;
 pub mod object;
 pub mod pace;
 pub mod place;

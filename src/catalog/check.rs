@@ -42,6 +42,10 @@ impl Reader {
         self.stores()?;
         self.events()?;
         self.verifies()?;
+        self.alerts()?;
+        self.resolved_alerts()?;
+        self.sinks()?;
+        self.clocks()?;
         self.flaws()?;
         self.acknowledged()?;
         self.histories()?;

@@ -14,6 +14,7 @@
 //! All of it blocks; on an async runtime it belongs on a blocking thread.
 
 mod acknowledged;
+mod alerts;
 mod backups;
 mod check;
 mod drills;
@@ -36,6 +37,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 
 pub use acknowledged::{Acknowledged, Histories};
+pub use alerts::{Acknowledgement, AlertRecord, RESOLVED_KEPT, Severity, SinkFacts};
 pub use backups::BackupRecord;
 pub use drills::{DRILLS_KEPT, DrillCheck, DrillRecord, JobRecord};
 pub use error::CatalogError;

@@ -12,7 +12,7 @@ use crate::{
     postgres::{Moments, WalFileName},
 };
 
-type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
+pub(super) type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 /// The catalog's own facts: [`VERSION`], [`BEGINNING`], [`REBUILT`].
 pub(super) const META: Definition = TableDefinition::new("meta");
@@ -37,6 +37,18 @@ pub(super) const DRILLS: Definition = TableDefinition::new("drills");
 
 /// A name in `[schedule]` → [`super::JobRecord`].
 pub(super) const JOBS: Definition = TableDefinition::new("jobs");
+
+/// An alert's id → [`super::AlertRecord`]: those that are open.
+pub(super) const ALERTS: Definition = TableDefinition::new("alerts");
+
+/// Time and id → [`super::AlertRecord`]: those that are over.
+pub(super) const RESOLVED: Definition = TableDefinition::new("resolved");
+
+/// A sink's name → [`super::SinkFacts`].
+pub(super) const SINKS: Definition = TableDefinition::new("sinks");
+
+/// A store's name → seconds.
+pub(super) const CLOCKS: Definition = TableDefinition::new("clocks");
 
 /// [`file_key`] → [`MomentsRow`]: of the segments whose moments are known.
 pub(super) const MOMENTS: Definition = TableDefinition::new("moments");

@@ -5,6 +5,7 @@
     reason = "damages catalogs, which `fs` has no function for"
 )]
 
+mod alerts;
 mod backups;
 mod damage;
 mod drills;

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde::Deserialize;
 
 use super::{
+    alerts::Alerts,
     schedule::{Job, Schedule},
     value,
 };
@@ -26,6 +27,7 @@ pub(super) struct File {
     pub schedule: Schedules,
     pub drill: Drill,
     pub serve: Serve,
+    pub alerts: Alerts,
     pub store: Vec<Store>,
 }
 

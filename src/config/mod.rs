@@ -2,6 +2,7 @@
 //! as values that need no further checks. `docs/CONFIGURATION.md` lists every
 //! key.
 
+mod alerts;
 mod environment;
 mod error;
 mod file;
@@ -19,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+pub use alerts::{AlertSettings, Hook, SinkSettings, Smtp, SmtpTls, Way, callable};
 pub use error::{ConfigError, Invalid};
 pub use file::Acknowledge;
 pub use schedule::{InvalidSchedule, Job, Schedule};
@@ -69,6 +71,8 @@ pub struct Config {
     pub serve: ServeSettings,
     /// How the segment that is still being written is shipped.
     pub stream: StreamSettings,
+    /// When somebody is told, and how.
+    pub alerts: AlertSettings,
     /// Where they are kept; at least one.
     pub stores: Vec<StoreSettings>,
 }
@@ -233,11 +237,8 @@ impl Config {
                 .map_err(|error| ConfigError::Invalid(Invalid::new(path, text, &error)))?,
             None => file::File::default(),
         };
-        if file
-            .store
-            .iter()
-            .any(|store| store.secret_access_key.is_some())
-        {
+        let in_store = |store: &file::Store| store.secret_access_key.is_some();
+        if file.store.iter().any(in_store) || file.alerts.holds_secret() {
             refuse_exposed(path)?;
         }
         environment::apply(&mut file, environment);
@@ -245,6 +246,16 @@ impl Config {
             return Err(ConfigError::Missing(path.to_owned()));
         }
         check(path, text.is_some(), file)
+    }
+}
+
+#[cfg(test)]
+impl Config {
+    /// Everything at its default, with one directory as a store.
+    pub(crate) fn defaults_for_tests() -> Self {
+        let text = "[[store]]\nname = \"nas\"\ntype = \"directory\"\npath = \"/mnt/nas\"\n";
+        Self::build(Path::new("walkeep.toml"), Some(text), &|_| None)
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
@@ -346,6 +357,11 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
         }
     }
 
+    let alerts = match alerts::check(file.alerts, file.staging.max_size) {
+        Ok(alerts) => alerts,
+        Err(alerts::Wrong { key, problem }) => return wrong(&key, problem),
+    };
+
     // Without a file there is no reason to believe that /var/lib/walkeep
     // exists: everything stays beside staging.
     let beside = file.staging.path.as_deref().filter(|_| !has_file);
@@ -428,6 +444,7 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
             interval: file.stream.interval,
             slot,
         },
+        alerts,
         stores,
     })
 }

@@ -22,6 +22,7 @@ use super::{
     lanes::{Lanes, PassId},
     single::Single,
     systemd,
+    watch::Watch,
 };
 use crate::{
     archive::{
@@ -103,6 +104,7 @@ pub async fn run(load: impl Fn() -> anyhow::Result<Service>) -> anyhow::Result<(
     if timeout(DRAIN, daemon.drain()).await.is_err() {
         tracing::warn!("what was still on its way stays staged");
     }
+    daemon.watch.end().await;
     // Nothing, unless it did not hear.
     daemon.jobs.stop(NixSignal::SIGKILL);
     Ok(())
@@ -174,6 +176,7 @@ struct Daemon {
     /// Those who ask, and are being served.
     talks: FuturesUnordered<LocalBoxFuture<'static, ()>>,
     jobs: Jobs,
+    watch: Watch,
     lanes: Lanes,
     passes: FuturesUnordered<LocalBoxFuture<'static, Ended>>,
     ended: UnboundedSender<LaneEnd>,
@@ -190,6 +193,7 @@ impl Daemon {
         let (ended, ends) = unbounded_channel();
         let schedule = config.schedule.clone();
         let jobs = Jobs::new(program.clone(), schedule, shipping.catalog.clone());
+        let watch = Watch::start(Arc::clone(&config), shipping.places.clone());
         let clerk = Clerk {
             config,
             shipping: shipping.clone(),
@@ -202,6 +206,7 @@ impl Daemon {
             clerk,
             talks: FuturesUnordered::new(),
             jobs,
+            watch,
             lanes,
             passes: FuturesUnordered::new(),
             ended,
@@ -241,6 +246,7 @@ impl Daemon {
         if let Some(rest) = self.lanes.end(pass, &store, failed, Instant::now()) {
             let seconds = rest.as_secs();
             tracing::info!("store \"{store}\" is asked again in {seconds} s");
+            self.watch.look();
         }
     }
 
@@ -286,6 +292,7 @@ impl Daemon {
         if of(&new.staging) != of(&self.shipping.staging) {
             bail!("the staging directory is another one now; restart the daemon");
         }
+        self.watch.renew(Arc::clone(&config), new.places.clone());
         self.lanes.set(names(&new));
         self.lanes.want();
         self.jobs.take_over(config.schedule.clone());

@@ -6,14 +6,19 @@
 //! drains a backlog, or rests after a failure, is left out of the next pass,
 //! so that no store waits for another.
 
+pub mod alerts;
 mod answers;
 mod arrivals;
 mod daemon;
 pub mod facts;
 mod jobs;
 mod lanes;
+pub mod report;
 mod single;
+pub mod sinks;
 mod systemd;
+mod watch;
 
 pub use daemon::{Service, run};
 pub use jobs::Program;
+pub use watch::{Seen, Watch};

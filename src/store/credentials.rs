@@ -26,6 +26,11 @@ pub struct Credentials {
 }
 
 impl Secret {
+    /// The secret as it is now, or why it cannot be had.
+    pub fn reveal(&self) -> Result<SecretString, String> {
+        self.read().map_err(|failure| failure.detail)
+    }
+
     pub(super) fn read(&self) -> Result<SecretString, Failure> {
         let path = match self {
             Secret::Value(value) => return Ok(value.clone()),

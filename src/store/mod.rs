@@ -22,6 +22,7 @@ pub use error::{Operation, StoreError, StoreErrorKind};
 pub use location::{Location, Profile, S3Settings, Timeouts};
 pub use object::{Body, ObjectInfo, Put};
 pub use retry::RetryPolicy;
+pub use s3::trust;
 
 use directory::Directory;
 use retry::{Attempts, Failure};

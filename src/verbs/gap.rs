@@ -154,7 +154,7 @@ pub(super) fn described(known: &KnownGap) -> String {
 }
 
 /// The user that a person was before `sudo`, and the host.
-fn who() -> String {
+pub(super) fn who() -> String {
     let user = User::from_uid(Uid::current()).ok().flatten();
     let user = std::env::var("SUDO_USER").ok().or(user.map(|it| it.name));
     let host = gethostname().unwrap_or_default();

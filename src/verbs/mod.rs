@@ -1,9 +1,11 @@
 //! One verb a file: arguments, flow, output. Only verbs print to stdout.
 
+mod alerts;
 mod backup;
 mod caller;
 mod catalog;
 mod check;
+mod colour;
 mod command;
 mod completions;
 #[cfg(feature = "demo")]
@@ -15,6 +17,7 @@ mod init;
 mod interrupt;
 mod man;
 mod prune;
+mod report;
 mod restore;
 mod run;
 mod scratch;
@@ -34,8 +37,10 @@ pub use caller::Caller;
 use caller::{NO, USAGE};
 pub use setup::{Host, block_on};
 
+use crate::serve::alerts::counted;
+
 use crate::{
-    cli::{Backup, Catalog, Cli, Gap, Verb, Wal},
+    cli::{Alerts, Backup, Catalog, Cli, Gap, Verb, Wal},
     config::ConfigError,
 };
 
@@ -66,7 +71,15 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Verb::Extract(extract) => extract::run(global, &extract),
         Verb::Verify(arguments) => verify::run(global, arguments),
         Verb::Gap(Gap::Ack { name, all }) => gap::run_ack(&Host::load(global)?, name, all),
-        Verb::Status => status::run(&Host::load(global)?),
+        Verb::Status { watch } => status::run(&Host::load(global)?, watch),
+        Verb::Alerts { what: None } => alerts::run_list(&Host::load(global)?),
+        Verb::Alerts {
+            what: Some(Alerts::Ack { id }),
+        } => alerts::run_ack(&Host::load(global)?, &id),
+        Verb::Alerts {
+            what: Some(Alerts::Test { sink }),
+        } => alerts::run_test(&Host::load(global)?, &sink),
+        Verb::Report => report::run(&Host::load(global)?),
         Verb::Catalog(Catalog::Rebuild { store }) => {
             catalog::run_rebuild(&Host::load(global)?, store.as_deref())
         }
@@ -93,12 +106,6 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
             .downcast_ref::<io::Error>()
             .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     })
-}
-
-/// A number of things, in the grammar that the number asks for.
-fn counted(number: u64, one: &str, more: &str) -> String {
-    let words = if number == 1 { one } else { more };
-    format!("{number} {words}")
 }
 
 /// Prints the one JSON document of a verb's result.

@@ -14,6 +14,7 @@ use crate::{
     archive::{
         ask::{self, Answer, Ask, Heard, Task},
         fetch::{self, FetchError, Fetched, Recovery, Request, Source, Suspect},
+        notes::Notes,
     },
     catalog::Catalog,
     cli::{Fetch, Global},
@@ -56,6 +57,13 @@ pub(super) fn run(global: &Global, arguments: &Fetch) -> anyhow::Result<u8> {
             }
         },
     };
+    let notes = Notes::of_standby(&host.config.fetch.spool);
+    match &fetched {
+        Fetched::NotNow { reason } => notes.leave(&name.to_string(), reason.to_string()),
+        // Its archive can be asked again.
+        _ if recovery.is_standby() => notes.clear(),
+        _ => {}
+    }
     match fetched {
         Fetched::Placed { source, suspects } => {
             tracing::debug!("\"{name}\" comes from {source}");

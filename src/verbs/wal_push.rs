@@ -8,8 +8,10 @@ use super::{Host, block_on};
 use crate::{
     archive::{
         ask::{self, Answer, Ask, Task},
+        notes::Notes,
         push::{Pushed, name_of, push},
         ship::{self, Held},
+        staging::Staging,
     },
     config::Acknowledge,
     postgres::WalFileName,
@@ -19,7 +21,19 @@ use crate::{
 
 pub(super) fn run(host: &Host, path: &Path) -> anyhow::Result<u8> {
     let staging = host.staging()?;
-    let pushed = push(&staging, path, host.config.staging.max_size)?;
+    let notes = Notes::of_push(staging.root());
+    let result = archive(host, &staging, path);
+    // Of what PostgreSQL does not archive nobody has to be told.
+    match (&result, name_of(path)) {
+        (Ok(()), _) => notes.clear(),
+        (Err(error), Ok(name)) => notes.leave(&name.to_string(), format!("{error:#}")),
+        (Err(_), Err(_)) => {}
+    }
+    result.map(|()| 0)
+}
+
+fn archive(host: &Host, staging: &Staging, path: &Path) -> anyhow::Result<()> {
+    let pushed = push(staging, path, host.config.staging.max_size)?;
     if let Pushed::Staged {
         quarantined: Some(aside),
     } = &pushed
@@ -34,14 +48,14 @@ pub(super) fn run(host: &Host, path: &Path) -> anyhow::Result<u8> {
         host.trail().note(Deed::Pushed { file });
     }
     let copies = match host.config.staging.acknowledge {
-        Acknowledge::Staged => return Ok(0),
+        Acknowledge::Staged => return Ok(()),
         Acknowledge::OneStore => 1,
         Acknowledge::AllStores => host.config.stores.len(),
     };
     if pushed != Pushed::AlreadyShipped {
         confirm(host, name_of(path)?, copies)?;
     }
-    Ok(0)
+    Ok(())
 }
 
 /// Waits until so many stores hold the file: by the daemon, which may have

@@ -30,7 +30,8 @@ fn bytes(number: u64) -> Vec<u8> {
 fn staged(archive: &Archive) -> BTreeMap<String, Vec<u8>> {
     let staging = archive.staging();
     let files = files_in(&staging).into_iter();
-    let files = files.filter(|name| staging.join(name).is_file());
+    // A push that failed leaves a note for whoever watches.
+    let files = files.filter(|name| name != "push.failed" && staging.join(name).is_file());
     files
         .map(|name| (name.clone(), fs::read(staging.join(name)).unwrap()))
         .collect()

@@ -1,6 +1,10 @@
 //! `walkeep status`.
 
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
 
 use serde_json::{Value, json};
 use walkeep::codec::Sha256;
@@ -50,6 +54,7 @@ fn an_empty_archive_needs_nobody() {
         &archive.run(&["status"]),
         0,
         "cluster main\n\
+         restore  nothing yet: there is no base backup with its WAL\n\
          staging  0 files wait (0 B of 20.0 GiB)\n\
          a        0 files stored (0 B), nothing to go\n\
          b        0 files stored (0 B), nothing to go\n\
@@ -58,8 +63,14 @@ fn an_empty_archive_needs_nobody() {
     let store = |name: &str| {
         json!({"store": name, "files": 0, "stored_bytes": 0, "waiting_files": 0,
                "waiting_bytes": 0, "lag_seconds": null, "owed": 0, "suspect": 0, "conflicts": 0,
-               "backups": 0, "newest_backup": null, "last_success": null, "failing": null})
+               "backups": 0, "newest_backup": null, "last_success": null, "failing": null,
+               "owed_bytes": 0, "window": [], "clock_skew_seconds": null})
     };
+    let (code, mut found) = document(&archive);
+    let server = found["server"].take();
+    assert_eq!(server["answers"], false, "{server}");
+    assert!(server["reason"].is_string(), "{server}");
+    assert!(found["at"].take().is_string());
     let expected = json!({
         "cluster": "main",
         "staging": {"path": archive.staging(), "files": 0, "bytes": 0,
@@ -67,8 +78,33 @@ fn an_empty_archive_needs_nobody() {
                     "kept_files": 0, "kept_bytes": 0},
         "stores": [store("a"), store("b")],
         "attention": [],
+        "conditions": [],
+        "window": [],
+        "server": null,
+        "newest_backup_seconds": null,
+        "last_drill": null,
+        "at": null,
     });
-    assert_eq!(document(&archive), (0, expected));
+    assert_eq!((code, found), (0, expected));
+}
+
+#[test]
+fn watching_says_it_again() {
+    let archive = crate::archive(&["a"]);
+    let mut command = archive.walkeep(&["--json", "status", "--watch"]);
+    let mut watching = command.stdout(Stdio::piped()).spawn().expect("start it");
+    let lines = BufReader::new(watching.stdout.take().expect("its output")).lines();
+    let documents: Vec<Value> = lines
+        .take(2)
+        .map(|line| serde_json::from_str(&line.expect("a line")).expect("JSON"))
+        .collect();
+    watching.kill().expect("end it");
+    watching.wait().expect("it ends");
+    assert!(
+        documents.iter().all(|it| it["cluster"] == "main"),
+        "{documents:?}"
+    );
+    assert_ne!(documents[0]["at"], documents[1]["at"]);
 }
 
 #[test]
@@ -187,10 +223,14 @@ fn what_is_owed_is_told_until_it_is_paid() {
     assert_eq!(code, 1);
     assert_eq!(owing["stores"][1]["owed"], 1);
     assert_eq!(owing["staging"]["files"], 0);
-    assert!(
-        attention(&owing).contains(&"1 file is owed to store \"b\""),
-        "{owing}"
-    );
+    let owed = |document: &Value, words: &str| {
+        let notes = attention(document);
+        assert!(
+            notes.iter().any(|note| note.starts_with(words)),
+            "{notes:?}"
+        );
+    };
+    owed(&owing, "1 file is owed to store \"b\": ");
     let ran = archive.run(&["status"]);
     assert!(
         ran.stdout.contains("nothing to go, 1 owed\n"),
@@ -199,7 +239,7 @@ fn what_is_owed_is_told_until_it_is_paid() {
     );
     stage(&archive, [2]);
     archive.ship();
-    assert!(attention(&document(&archive).1).contains(&"2 files are owed to store \"b\""));
+    owed(&document(&archive).1, "2 files are owed to store \"b\": ");
     servers[1].restart();
     archive.ship_well();
     assert_eq!(document(&archive).0, 0);
@@ -209,11 +249,12 @@ fn what_is_owed_is_told_until_it_is_paid() {
 fn staging_above_its_mark_is_told() {
     let archive = crate::archive(&["a"]);
     let stores = archive.directory_store("a");
-    archive.configure("max_size = \"1MiB\"\nhigh_water = \"0%\"", &stores);
+    let settings = "max_size = \"1MiB\"\n[alerts]\nstaging = \"0%\"";
+    archive.configure(settings, &stores);
     stage(&archive, [1]);
     let ran = archive.run(&["status"]);
     assert_eq!(ran.code, 1);
-    let line = "of 1.0 MiB: above its high-water mark\n";
+    let line = "of 1.0 MiB: when it is full PostgreSQL keeps its WAL in pg_wal";
     assert!(
         ran.stdout.contains("! staging holds ") && ran.stdout.contains(line),
         "{}",
@@ -267,7 +308,9 @@ fn a_refused_file_and_a_damaged_object_are_told() {
     );
     assert!(notes[0].starts_with(&refused), "{notes:?}");
     assert!(
-        notes.contains(&"1 damaged object in store \"b\""),
+        notes
+            .iter()
+            .any(|note| note.starts_with("1 damaged object in store \"b\": run `walkeep verify")),
         "{notes:?}"
     );
     assert_eq!(found["stores"][1]["suspect"], 1);

@@ -3,6 +3,7 @@
     reason = "what a test writes need not survive a power cut"
 )]
 
+mod alerts;
 mod environment;
 mod serve;
 

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Lsn, Session, SessionError, parse};
+use super::{Lsn, Session, SessionError, SystemId, parse};
 
 /// How the server and its archiver are doing, as of one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Watched {
+    /// Which cluster it is.
+    pub system_id: SystemId,
     /// Whether it is a standby, or still recovers.
     pub in_recovery: bool,
     /// `archive_mode` is not `off`.
@@ -83,7 +85,8 @@ impl Session {
                         failed_count, \
                         extract(epoch FROM greatest(stats_reset, pg_postmaster_start_time())) \
                             ::float8, \
-                        has_function_privilege('pg_ls_archive_statusdir()', 'execute') \
+                        has_function_privilege('pg_ls_archive_statusdir()', 'execute'), \
+                        (SELECT system_identifier FROM pg_control_system()) \
                  FROM pg_stat_archiver",
                 &[],
             )
@@ -100,6 +103,8 @@ impl Session {
             false => None,
         };
         Ok(Watched {
+            // PostgreSQL has no unsigned type for it.
+            system_id: SystemId(row.get::<_, i64>(10).cast_unsigned()),
             in_recovery: row.get(0),
             archives: row.get(1),
             lsn: lsn.map(|lsn| parse(&lsn, ACTION)).transpose()?,

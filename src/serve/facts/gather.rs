@@ -5,15 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{
-    Facts, Server, Span, StagingFacts, StoreView,
+    Facts, Server, SinkView, Span, StagingFacts, StoreView,
     survey::{Held, Kept, Survey},
     window::{Base, Stretch, spans},
 };
 use crate::{
-    archive::staging::{Staged, Staging},
+    archive::{
+        notes::Notes,
+        staging::{Staged, Staging, StagingError},
+    },
     catalog::{
-        BackupRecord, Catalog, CatalogError, DrillRecord, Event, JobRecord, Reader, Runs, State,
-        StoreTotals, Totals, VerifyRecord,
+        AlertRecord, BackupRecord, Catalog, CatalogError, DrillRecord, Event, JobRecord, Reader,
+        Runs, State, StoreTotals, Totals, VerifyRecord,
     },
     config::{Config, StagingSettings},
     layout::{BackupId, Generation},
@@ -38,6 +41,9 @@ struct Asked {
     drills: Vec<DrillRecord>,
     jobs: BTreeMap<String, JobRecord>,
     verifies: Vec<VerifyRecord>,
+    alerts: Vec<AlertRecord>,
+    resolved: Vec<AlertRecord>,
+    sinks: Vec<SinkView>,
     wants_rebuild: bool,
 }
 
@@ -46,13 +52,14 @@ impl Gatherer {
     /// answer, some seconds at the most.
     pub fn gather(&mut self, config: &Config) -> Facts {
         let at = Timestamp::now();
-        let (server, waiting) = Server::ask(&config.cluster);
         let (staging, opened) = match look_at(&config.staging, at) {
             None => (None, None),
             Some(Ok((facts, staging, files))) => (Some(Ok(facts)), Some((staging, files))),
             Some(Err(problem)) => (Some(Err(problem)), None),
         };
         let marker = opened.as_ref().map(|(it, _)| it.marker());
+        let bound = marker.map(|it| it.system_identifier);
+        let (server, waiting, slot) = Server::ask(config, bound);
         let mut facts = Facts {
             at,
             cluster: config.cluster.name.clone(),
@@ -75,6 +82,14 @@ impl Gatherer {
             verifies: Vec::new(),
             server,
             waiting,
+            slot,
+            push_failure: opened
+                .as_ref()
+                .and_then(|(it, _)| Notes::of_push(it.root()).read()),
+            standby: Notes::of_standby(&config.fetch.spool).read_recent(at),
+            alerts: Vec::new(),
+            resolved: Vec::new(),
+            sinks: Vec::new(),
             segment_size: marker.map(|it| it.segment_size),
         };
         let catalog = Catalog::at(&config.catalog);
@@ -102,6 +117,9 @@ impl Gatherer {
         facts.drills = asked.drills;
         facts.jobs = asked.jobs;
         facts.verifies = asked.verifies;
+        facts.alerts = asked.alerts;
+        facts.resolved = asked.resolved;
+        facts.sinks = asked.sinks;
         facts.wants_rebuild = asked.wants_rebuild;
         let staging = opened.as_ref().map(|(staging, _)| staging);
         let names: Vec<&str> = names(config).collect();
@@ -186,7 +204,7 @@ fn look_at(settings: &StagingSettings, now: Timestamp) -> Option<Looked> {
         };
         Ok((facts, staging, files))
     };
-    Some(look().map_err(|error: crate::archive::staging::StagingError| error.to_string()))
+    Some(look().map_err(|error: StagingError| error.to_string()))
 }
 
 impl StagingFacts {
@@ -213,7 +231,7 @@ fn ask(
     facts: &Facts,
 ) -> Result<Asked, CatalogError> {
     let missing = missing(reader, names(config), staged, facts.generation)?;
-    let (backups, flaws) = (reader.backups()?, reader.flaws()?);
+    let (backups, flaws, clocks) = (reader.backups()?, reader.flaws()?, reader.clocks()?);
     let mut asked = Asked {
         waiting: missing.values().flatten().map(|file| file.name).collect(),
         totals: reader.totals()?,
@@ -221,6 +239,9 @@ fn ask(
         drills: reader.drills()?,
         jobs: reader.jobs()?,
         verifies: reader.verifies()?,
+        alerts: reader.alerts()?,
+        resolved: reader.resolved_alerts()?,
+        sinks: sinks(reader, config)?,
         wants_rebuild: reader.wants_rebuild()?.is_some(),
         ..Asked::default()
     };
@@ -229,6 +250,7 @@ fn ask(
         let mut view = store(reader, name, waiting, &backups, facts.at)?;
         let flaws = flaws.iter().filter(|flaw| flaw.store == name);
         view.flaws = flaws.cloned().collect();
+        view.clock_skew_seconds = clocks.get(name).copied();
         asked.stores.push(view);
     }
     asked.backups = backups;
@@ -290,12 +312,27 @@ fn store(
         suspect: suspect.files,
         conflicts: conflict.files,
         flaws: Vec::new(),
+        clock_skew_seconds: None,
         backups: ids,
         backup_bytes: here().map(|backup| backup.stored_bytes).sum(),
         last_success: facts.last_success,
         failing: failing.map(|failure| (failure.error, failure.at)),
         window: Vec::new(),
     })
+}
+
+fn sinks(reader: &Reader, config: &Config) -> Result<Vec<SinkView>, CatalogError> {
+    let mut known = reader.sinks()?;
+    let views = config.alerts.sinks.iter().map(|sink| {
+        let facts = known.remove(&sink.name).unwrap_or_default();
+        let failing = facts.last_failure.filter(|_| facts.failures_in_a_row > 0);
+        SinkView {
+            name: sink.name.clone(),
+            last_success: facts.last_success,
+            failing: failing.map(|failure| (failure.error, failure.at)),
+        }
+    });
+    Ok(views.collect())
 }
 
 fn age(file: &Staged, now: Timestamp) -> i64 {

@@ -25,9 +25,15 @@ pub use survey::{Hour, Timeline};
 pub use window::Span;
 
 use crate::{
-    catalog::{BackupRecord, DrillRecord, Event, Flaw, JobRecord, KnownGap, VerifyRecord},
+    archive::notes::Note,
+    catalog::{
+        AlertRecord, BackupRecord, DrillRecord, Event, Flaw, JobRecord, KnownGap, VerifyRecord,
+    },
     layout::Generation,
-    postgres::{SegmentSize, session::Waiting},
+    postgres::{
+        SegmentSize,
+        session::{Slot, Waiting},
+    },
 };
 
 /// What is known of the archive. Sizes in bytes, durations in seconds.
@@ -83,6 +89,20 @@ pub struct Facts {
     /// What waits in `pg_wal` for the server's archiver; none where neither
     /// the server nor its directory shows it.
     pub waiting: Option<Waiting>,
+    /// The stream's slot; none where nothing is streamed, or the server does
+    /// not answer.
+    pub slot: Option<SlotFacts>,
+    /// What `wal push` failed with, where it has not succeeded since.
+    pub push_failure: Option<Note>,
+    /// What a standby's `wal fetch` could not get, where it goes on asking.
+    pub standby: Option<Note>,
+    /// The alerts that the daemon keeps as open.
+    pub alerts: Vec<AlertRecord>,
+    /// Those that are over, the one that was resolved last at the end; some
+    /// hundred are remembered.
+    pub resolved: Vec<AlertRecord>,
+    /// Each configured sink.
+    pub sinks: Vec<SinkView>,
     /// The size of the cluster's segments, where staging's marker is there to
     /// tell it.
     pub segment_size: Option<SegmentSize>,
@@ -143,8 +163,31 @@ pub struct StoreView {
     pub last_success: Option<Timestamp>,
     /// What it failed with, and when, where it has not succeeded since.
     pub failing: Option<(String, Timestamp)>,
+    /// By how many seconds this host's clock is ahead of the store's, as the
+    /// daemon saw it last; negative where it is behind.
+    pub clock_skew_seconds: Option<i64>,
     /// The moments that can be restored from this store alone, oldest first.
     pub window: Vec<Span>,
+}
+
+/// One way to tell somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkView {
+    /// Its name.
+    pub name: String,
+    /// When it last took a message.
+    pub last_success: Option<Timestamp>,
+    /// What it failed with, and when, where it has not taken one since.
+    pub failing: Option<(String, Timestamp)>,
+}
+
+/// The replication slot that is streamed from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotFacts {
+    /// Its name.
+    pub name: String,
+    /// How it is; none where the server has no such slot.
+    pub state: Option<Slot>,
 }
 
 impl Facts {

@@ -4,9 +4,14 @@ use std::{path::Path, time::Duration};
 
 use jiff::Timestamp;
 
+use super::SlotFacts;
+
 use crate::{
-    config::Cluster,
-    postgres::session::{Session, SessionError, Waiting, Watched},
+    config::Config,
+    postgres::{
+        SystemId,
+        session::{Session, SessionError, Waiting, Watched},
+    },
 };
 
 /// How long the server may take to let us in, and for each answer.
@@ -30,28 +35,57 @@ pub enum Server {
 
 impl Server {
     /// Asks it, and looks at what waits for its archiver.
-    pub(super) fn ask(cluster: &Cluster) -> (Self, Option<Waiting>) {
-        let server = match visit(cluster) {
-            Ok(watched) => Server::Answers(watched),
-            Err(error) => Server::Silent {
-                refuses: error.is_refusal(),
-                reason: error.to_string(),
-                expected: cluster.is_named,
-            },
+    /// `bound` is the cluster that the archive is of.
+    pub(super) fn ask(
+        config: &Config,
+        bound: Option<SystemId>,
+    ) -> (Self, Option<Waiting>, Option<SlotFacts>) {
+        let cluster = &config.cluster;
+        let (server, slot) = match visit(config) {
+            Ok((watched, _)) if bound.is_some_and(|bound| bound != watched.system_id) => {
+                let silent = Server::Silent {
+                    refuses: false,
+                    reason: format!(
+                        "the server that answers runs another cluster ({}) than the one that this \
+                         archive is bound to",
+                        watched.system_id
+                    ),
+                    expected: cluster.is_named,
+                };
+                (silent, None)
+            }
+            Ok((watched, slot)) => (Server::Answers(watched), slot),
+            Err(error) => {
+                let silent = Server::Silent {
+                    refuses: error.is_refusal(),
+                    reason: error.to_string(),
+                    expected: cluster.is_named,
+                };
+                (silent, None)
+            }
         };
         let seen = match &server {
             Server::Answers(watched) => watched.waiting,
             Server::Silent { .. } => None,
         };
         let waiting = seen.or_else(|| waiting(cluster.data_directory.as_deref()?));
-        (server, waiting)
+        (server, waiting, slot)
     }
 }
 
-fn visit(cluster: &Cluster) -> Result<Watched, SessionError> {
-    let mut session = Session::connect_within(&cluster.connection, PATIENCE)?;
+fn visit(config: &Config) -> Result<(Watched, Option<SlotFacts>), SessionError> {
+    let mut session = Session::connect_within(&config.cluster.connection, PATIENCE)?;
     session.limit(PATIENCE)?;
-    session.watch()
+    let watched = session.watch()?;
+    let stream = &config.stream;
+    let slot = match stream.enabled {
+        true => Some(SlotFacts {
+            name: stream.slot.clone(),
+            state: session.slot(&stream.slot)?,
+        }),
+        false => None,
+    };
+    Ok((watched, slot))
 }
 
 /// `pg_wal/archive_status/*.ready`, where this process may look.

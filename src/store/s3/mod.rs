@@ -30,6 +30,12 @@ use list::Behind;
 pub(super) use read::Progress;
 use refusal::Refusal;
 
+/// Whom to believe beyond stores as well: the authority in `ca_file` alone, or
+/// Mozilla's roots; or why that file is of no use.
+pub fn trust(ca_file: Option<&std::path::Path>) -> Result<rustls::ClientConfig, String> {
+    tls::tls(ca_file).map_err(|failure| failure.detail)
+}
+
 /// The bucket of one store.
 #[derive(Debug, Clone)]
 pub(super) struct S3 {

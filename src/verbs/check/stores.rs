@@ -11,13 +11,10 @@ use crate::{
     config::{Config, StoreSettings},
     layout::{Generation, Key},
     postgres::SystemId,
+    serve::alerts::{SKEW_CRITICAL, SKEW_WARNING},
     store::{Body, Location, Profile, StoreError},
     verbs::{Host, block_on, setup::PROMPT},
 };
-
-/// Above these clocks differ too much, in seconds.
-const SKEW_WARNING: i64 = 60;
-const SKEW_LOSS: i64 = 5 * 60;
 
 pub(super) fn examine(
     host: &Host,
@@ -190,7 +187,7 @@ impl Examination<'_> {
         let what = format!("this host's clock is {} s {way} the store's", skew.abs());
         let next = "set this host's clock (NTP)";
         match skew.abs() {
-            SKEW_LOSS.. => self.add(Severity::Loss, what, next),
+            SKEW_CRITICAL.. => self.add(Severity::Loss, what, next),
             SKEW_WARNING.. => self.add(Severity::Warning, what, next),
             _ => {}
         }

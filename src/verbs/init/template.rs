@@ -155,6 +155,7 @@ pub(super) fn render(facts: &Facts) -> String {
     text.push_str(RETENTION);
     text.push_str(SERVE);
     text.push_str(SCHEDULE);
+    text.push_str(ALERTS);
     text.push_str(STORES);
     for store in &facts.stores {
         store.write(&mut text);
@@ -234,6 +235,15 @@ const SCHEDULE: &str = "
 # deep_verify = \"weekly\"
 # drill = \"weekly\"
 # prune = \"daily\"
+";
+
+const ALERTS: &str = "
+# Who is told when something needs a person; `walkeep alerts test NAME` tries it.
+# [alerts]
+# heartbeat_url = \"…\"               # called only while all is well
+# [[alerts.sink]]
+# type = \"webhook\"                  # webhook | slack | smtp | command
+# url_file = \"…\"
 ";
 
 const STORES: &str = "
