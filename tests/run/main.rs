@@ -6,6 +6,7 @@
 )]
 
 mod asked;
+mod backlog;
 mod jobs;
 mod signals;
 mod stores;

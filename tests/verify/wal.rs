@@ -202,7 +202,11 @@ fn what_is_staged_is_sent_again_and_is_no_gap() {
     let name = segment_name(1, 3, MIB);
     it.archive.stage(&name, &segment(&name, MIB, 20_000, 3));
     it.archive.ship_well();
-    assert_eq!(it.archive.waiting(), [name.clone()], "kept for a day");
+    assert_eq!(
+        it.archive.waiting(),
+        std::slice::from_ref(&name),
+        "kept for a day"
+    );
     for store in ["a", "b"] {
         fs::remove_file(it.object(store, &name)).unwrap();
     }
