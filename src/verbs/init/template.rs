@@ -213,7 +213,7 @@ const RETENTION: &str = "
 ";
 
 const SERVE: &str = "
-# The page, the metrics and the health check of `walkeep run`.
+# Where `walkeep run` is to answer over HTTP; without effect so far.
 [serve]
 # listen = \"127.0.0.1:9847\"
 # Needed where other hosts can reach it.
