@@ -51,11 +51,24 @@ fn unbroken_stretches_are_a_line_each_and_a_gap_is_exit_code_1() {
         json!({"kind": kind, "generation": 1, "timeline": 1, "first": name(first),
                "last": name(last), "segments": last - first + 1})
     };
+    let gap = |first: u64, last: u64| {
+        let mut gap = line("gap", first, last);
+        gap["needs_person"] = json!(true);
+        for unknown in [
+            "last_commit_before",
+            "first_commit_after",
+            "restorable_from",
+            "acknowledged",
+        ] {
+            gap[unknown] = json!(null);
+        }
+        gap
+    };
     let lines = vec![
         line("stretch", 1, 3),
-        line("gap", 4, 4),
+        gap(4, 4),
         line("stretch", 5, 5),
-        line("gap", 6, 7),
+        gap(6, 7),
         line("stretch", 8, 8),
     ];
     assert_eq!(json(&archive, &["wal", "list"]), (1, lines));
