@@ -1,6 +1,6 @@
 //! Stores that are gone, corrupt, or both in parts.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use super::world::{World, contents, fill};
 
@@ -12,6 +12,11 @@ fn filled() -> (World, (i64, String)) {
     world.ship();
     let expected = contents(&world.cluster);
     (world, expected)
+}
+
+/// The fastest store is asked first: let that be the first one.
+fn slow_the_second(world: &World) {
+    world.stores[1].set_delay(Duration::from_millis(100));
 }
 
 #[test]
@@ -26,6 +31,7 @@ fn one_store_gone_the_other_serves() {
 #[test]
 fn a_store_that_goes_away_meanwhile_is_replaced_by_the_other() {
     let (world, expected) = filled();
+    slow_the_second(&world);
     // Its manifest is there, its data are not.
     for path in world.packs(0) {
         fs::remove_file(path).unwrap();
@@ -40,6 +46,7 @@ fn a_store_that_goes_away_meanwhile_is_replaced_by_the_other() {
 #[test]
 fn one_store_corrupt_the_other_serves() {
     let (world, expected) = filled();
+    slow_the_second(&world);
     world.spoil(0, 0, usize::MAX);
     world.restore(&[]).expect(0).tells("in one is damaged");
     assert_eq!(contents(&world.start()), expected);

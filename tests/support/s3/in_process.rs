@@ -22,9 +22,19 @@ use crate::support::host::wait_for;
 /// A thread that serves; its end closes every connection.
 pub(super) struct InProcess {
     stop: Option<oneshot::Sender<()>>,
-    paused: watch::Sender<bool>,
-    behind: watch::Sender<Duration>,
+    manner: watch::Sender<Manner>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// How it answers.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Manner {
+    /// Not at all, for now.
+    pub(super) paused: bool,
+    /// So much later than it could.
+    pub(super) delay: Duration,
+    /// With a clock that is so far behind.
+    pub(super) behind: Duration,
 }
 
 /// A child that another test is just starting holds, until its exec, a copy of
@@ -45,8 +55,7 @@ impl InProcess {
         ));
         let service = service.build();
         let (stop, stopped) = oneshot::channel();
-        let (paused, gate) = watch::channel(false);
-        let (behind, clock) = watch::channel(Duration::ZERO);
+        let (manner, told) = watch::channel(Manner::default());
         let (listening, ready) = mpsc::channel();
         let address = server.address;
         let thread = std::thread::spawn(move || {
@@ -61,7 +70,7 @@ impl InProcess {
                 let listener = tokio::net::TcpListener::from_std(listener).expect("listen");
                 listening.send(()).expect("tell the test");
                 tokio::select! {
-                    () = serve(listener, service, gate, clock) => {}
+                    () = serve(listener, service, told) => {}
                     _ = stopped => {}
                 }
             });
@@ -71,18 +80,13 @@ impl InProcess {
         ready.recv().expect("the server's thread ended");
         InProcess {
             stop: Some(stop),
-            paused,
-            behind,
+            manner,
             thread: Some(thread),
         }
     }
 
-    pub(super) fn set_paused(&self, paused: bool) {
-        self.paused.send_replace(paused);
-    }
-
-    pub(super) fn set_clock_behind(&self, behind: Duration) {
-        self.behind.send_replace(behind);
+    pub(super) fn behave(&self, change: impl FnOnce(&mut Manner)) {
+        self.manner.send_modify(change);
     }
 }
 
@@ -98,17 +102,17 @@ impl Drop for InProcess {
 async fn serve(
     listener: tokio::net::TcpListener,
     service: S3Service,
-    gate: watch::Receiver<bool>,
-    clock: watch::Receiver<Duration>,
+    told: watch::Receiver<Manner>,
 ) {
     loop {
         let (connection, _) = listener.accept().await.expect("accept");
-        let (service, gate, clock) = (service.clone(), gate.clone(), clock.clone());
+        let (service, told) = (service.clone(), told.clone());
         let answer = service_fn(move |request: hyper::Request<Incoming>| {
-            let (service, mut gate) = (service.clone(), gate.clone());
-            let behind = *clock.borrow();
+            let (service, mut told) = (service.clone(), told.clone());
+            let Manner { delay, behind, .. } = *told.borrow();
             async move {
-                let _ = gate.wait_for(|paused| !paused).await;
+                let _ = told.wait_for(|manner| !manner.paused).await;
+                tokio::time::sleep(delay).await;
                 let mut answer = hyper::service::Service::call(&service, request).await?;
                 let date = httpdate::fmt_http_date(SystemTime::now() - behind);
                 let date = date.parse().expect("a date is a header");

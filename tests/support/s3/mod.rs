@@ -19,7 +19,7 @@ use secrecy::SecretString;
 use walkeep::store::{Credentials, Location, Profile, S3Settings, Secret, Timeouts};
 
 use super::host::TempDir;
-use in_process::InProcess;
+use in_process::{InProcess, Manner};
 pub use versitygw::Versitygw;
 
 /// The region that both servers sign for. Type `r2` signs for `auto`, as R2
@@ -273,21 +273,26 @@ impl S3Server {
 
     /// Its `Date` is so far behind from here on; for s3s.
     pub fn set_clock_behind(&self, behind: Duration) {
+        self.behave(|manner| manner.behind = behind);
+    }
+
+    /// Each answer takes so much longer from here on; for s3s.
+    pub fn set_delay(&self, delay: Duration) {
+        self.behave(|manner| manner.delay = delay);
+    }
+
+    fn behave(&self, change: impl FnOnce(&mut Manner)) {
         let Backend::S3s(running) = &self.backend else {
-            panic!("versitygw tells the time");
+            panic!("versitygw answers as it likes");
         };
         if let Some(running) = &*running.lock().expect("lock") {
-            running.set_clock_behind(behind);
+            running.behave(change);
         }
     }
 
     fn set_paused(&self, paused: bool) {
         match &self.backend {
-            Backend::S3s(running) => {
-                if let Some(running) = &*running.lock().expect("lock") {
-                    running.set_paused(paused);
-                }
-            }
+            Backend::S3s(_) => self.behave(|manner| manner.paused = paused),
             Backend::Versitygw(process) => process.set_paused(paused),
         }
     }
