@@ -16,6 +16,7 @@ mod gap;
 mod init;
 mod interrupt;
 mod man;
+mod progress;
 mod prune;
 mod report;
 mod restore;

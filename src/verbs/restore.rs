@@ -11,15 +11,12 @@ use std::{
     io::IsTerminal,
     path::Path,
     sync::{Arc, atomic::Ordering},
-    thread,
-    time::Duration,
 };
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
-    Host, command, print_json,
+    Host, command, print_json, progress,
     setup::{PROMPT, runtime},
 };
 use crate::{
@@ -113,7 +110,11 @@ pub(super) async fn carry_out(
     quiet: bool,
 ) -> Result<Restored, RestoreError> {
     let progress = Arc::new(Progress::default());
-    let bar = show(&progress, planned.manifest.totals.raw_bytes, quiet);
+    let total = planned.manifest.totals.raw_bytes;
+    let bar = progress::show(!quiet, {
+        let progress = Arc::clone(&progress);
+        move || (progress.done.load(Ordering::Relaxed), total)
+    });
     let plan = FetchPlan::from(&planned.plan);
     let restored = recovery::restore(Restoring {
         manifest: &planned.manifest,
@@ -177,24 +178,4 @@ pub(super) fn restore_command(
         words.extend(["--plan".to_owned(), plan.to_owned()]);
     }
     command::command(&words, "%f %p")
-}
-
-/// Shows on a terminal how far it has come.
-fn show(progress: &Arc<Progress>, total: u64, quiet: bool) -> ProgressBar {
-    if quiet || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(total);
-    let style = "{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(style) {
-        bar.set_style(style);
-    }
-    let (shown, progress) = (bar.clone(), Arc::clone(progress));
-    thread::spawn(move || {
-        while !shown.is_finished() {
-            shown.set_position(progress.done.load(Ordering::Relaxed));
-            thread::sleep(Duration::from_millis(100));
-        }
-    });
-    bar
 }

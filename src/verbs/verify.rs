@@ -1,17 +1,14 @@
 //! `walkeep verify`.
 
 use std::{
-    io::{IsTerminal, Write},
+    io::Write,
     path::Path,
     sync::{Arc, atomic::Ordering},
-    thread,
-    time::Duration,
 };
 
 use bytesize::ByteSize;
-use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Host, NO, block_on, counted, gap::described, print_json, setup::PROMPT};
+use super::{Host, NO, block_on, counted, gap::described, print_json, progress, setup::PROMPT};
 use crate::{
     archive::{pace::Pace, place::Place, staging::Staging},
     audit::verify::{
@@ -29,7 +26,14 @@ pub(super) fn run(global: &Global, arguments: Verify) -> anyhow::Result<u8> {
     let host = Host::load(global)?;
     let (staging, staging_failed) = staging(&host);
     let progress = Arc::new(Progress::default());
-    let bar = show(&progress, arguments.deep && !global.quiet);
+    let bar = progress::show(arguments.deep && !global.quiet, {
+        let progress = Arc::clone(&progress);
+        move || {
+            let [done, total] =
+                [&progress.done, &progress.total].map(|n| n.load(Ordering::Relaxed));
+            (done, total)
+        }
+    });
     let outcome = block_on(async {
         // A look should end soon; what takes hours should survive an outage.
         let retry = if arguments.deep {
@@ -112,27 +116,6 @@ fn staging(host: &Host) -> (Option<Staging>, bool) {
             (None, true)
         }
     }
-}
-
-/// Shows on a terminal how far the reading has come.
-fn show(progress: &Arc<Progress>, wanted: bool) -> ProgressBar {
-    if !wanted || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(0);
-    let style = "{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(style) {
-        bar.set_style(style);
-    }
-    let (shown, progress) = (bar.clone(), Arc::clone(progress));
-    thread::spawn(move || {
-        while !shown.is_finished() {
-            shown.set_length(progress.total.load(Ordering::Relaxed));
-            shown.set_position(progress.done.load(Ordering::Relaxed));
-            thread::sleep(Duration::from_millis(100));
-        }
-    });
-    bar
 }
 
 /// What is wrong first, then what was looked at.
