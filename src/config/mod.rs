@@ -335,7 +335,7 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
         let problem = format!("{:?} is not in 1s..=10m", file.stream.interval);
         return wrong("stream.interval", problem);
     }
-    let slot = file.stream.slot.unwrap_or_else(|| default_slot(&name));
+    let slot = file.stream.slot.unwrap_or_else(|| "walkeep".to_owned());
     if !is_slot(&slot) {
         let problem = format!(
             "\"{slot}\" cannot name a replication slot (expected up to 63 lower-case letters, \
@@ -447,16 +447,6 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
         alerts,
         stores,
     })
-}
-
-/// `walkeep_NAME`, as far as a slot can have that name.
-fn default_slot(cluster: &str) -> String {
-    let fitting = |c: char| match c.to_ascii_lowercase() {
-        c if c.is_ascii_alphanumeric() => c,
-        _ => '_',
-    };
-    let name: String = cluster.chars().map(fitting).collect();
-    format!("walkeep_{name}").chars().take(63).collect()
 }
 
 /// What `ReplicationSlotValidateName` (slot.c) accepts.

@@ -379,13 +379,11 @@ fn a_cluster_without_a_name_is_called_as_its_file() {
 }
 
 #[test]
-fn streaming_is_off_and_its_slot_has_the_clusters_name() {
+fn streaming_is_off_until_it_is_asked_for() {
     let config = good(NAS);
     assert!(!config.stream.enabled);
     assert_eq!(config.stream.interval, Duration::from_secs(10));
-    assert_eq!(config.stream.slot, "walkeep_main");
-    let named = good(&format!("[cluster]\nname = \"Web-1.eu\"\n{NAS}"));
-    assert_eq!(named.stream.slot, "walkeep_web_1_eu");
+    assert_eq!(config.stream.slot, "walkeep");
     let chosen = "[stream]\nenabled = true\ninterval = \"2s\"\nslot = \"a_1\"\n";
     let config = good(&format!("{chosen}{NAS}"));
     assert!(config.stream.enabled && config.stream.slot == "a_1");
