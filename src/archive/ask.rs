@@ -18,15 +18,14 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Write},
-    os::{fd::AsRawFd, unix::net::UnixStream},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    sync::mpsc,
-    thread,
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
+use super::socket;
 use crate::{
     codec::Sha256,
     config::StoreSettings,
@@ -154,7 +153,7 @@ pub fn archive(stores: &[StoreSettings]) -> String {
 /// The socket in an open directory, by a path that is short enough whatever
 /// the directory's is: a socket's has 107 bytes (unix(7)).
 pub fn socket_in(directory: &File) -> PathBuf {
-    format!("/proc/self/fd/{}/{NAME}", directory.as_raw_fd()).into()
+    socket::address(directory, NAME)
 }
 
 /// What came of asking.
@@ -170,7 +169,7 @@ pub struct Heard {
 /// it. `None`: there is none, or it does not answer; nothing is known then.
 pub fn ask(staging: &Path, ask: &Ask) -> Option<Heard> {
     let directory = File::open(staging).ok()?;
-    let stream = match connect(directory) {
+    let stream = match socket::connect(directory, NAME, CONNECT) {
         Ok(stream) => stream,
         Err(error) => {
             tracing::debug!("no daemon is asked: {error}");
@@ -210,17 +209,6 @@ fn talk(stream: UnixStream, ask: &Ask) -> io::Result<Heard> {
             answer => return Ok(Heard { answer, rest }),
         }
     }
-}
-
-fn connect(directory: File) -> io::Result<UnixStream> {
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
-        // Nobody is there to hear it after the timeout.
-        let _ = sender.send(UnixStream::connect(socket_in(&directory)));
-    });
-    receiver
-        .recv_timeout(CONNECT)
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 #[cfg(test)]

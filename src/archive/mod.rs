@@ -18,4 +18,5 @@ pub mod push;
 pub mod receipts;
 pub mod receive;
 pub mod ship;
+mod socket;
 pub mod staging;

@@ -14,16 +14,13 @@ use std::{
     fmt,
     fs::File,
     io::{self, BufRead, BufReader, Write},
-    os::{fd::AsRawFd, unix::net::UnixStream},
-    path::{Path, PathBuf},
+    path::PathBuf,
     str::FromStr,
-    sync::mpsc,
-    thread,
     time::Duration,
 };
 
 use super::spool::Spool;
-use crate::postgres::SegmentName;
+use crate::{archive::socket, postgres::SegmentName};
 
 /// How long a connection may take: a prefetcher that is stopped would let one
 /// wait for ever.
@@ -72,7 +69,7 @@ pub(super) const NO: &str = "no\n";
 /// The socket in an open directory, by a path that is short enough whatever
 /// the directory's is: a socket's has 107 bytes (unix(7)).
 pub(super) fn socket_in(directory: &File) -> PathBuf {
-    format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd()).into()
+    socket::address(directory, SOCKET)
 }
 
 /// The socket's name in the spool.
@@ -82,7 +79,7 @@ pub(super) const SOCKET: &str = "socket";
 /// progress. Returns whether it is in the spool now.
 pub(super) fn wait_for(spool: &Spool, name: SegmentName) -> bool {
     let asked = || -> io::Result<bool> {
-        let mut stream = connect(spool.root())?;
+        let mut stream = socket::connect(File::open(spool.root())?, SOCKET, CONNECT)?;
         stream.set_read_timeout(Some(NEXT_LINE))?;
         stream.write_all(format!("{}\n", Word::Want(name)).as_bytes())?;
         for line in BufReader::new(stream).lines() {
@@ -106,23 +103,11 @@ pub(super) fn wait_for(spool: &Spool, name: SegmentName) -> bool {
 /// Tells the prefetcher where PostgreSQL is. Returns whether one listens.
 pub(super) fn tell(spool: &Spool, name: SegmentName) -> bool {
     let told = || -> io::Result<()> {
-        let mut stream = connect(spool.root())?;
+        let mut stream = socket::connect(File::open(spool.root())?, SOCKET, CONNECT)?;
         stream.set_write_timeout(Some(CONNECT))?;
         stream.write_all(format!("{}\n", Word::At(name)).as_bytes())
     };
     told().is_ok()
-}
-
-fn connect(directory: &Path) -> io::Result<UnixStream> {
-    let directory = File::open(directory)?;
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
-        // Nobody is there to hear it after the timeout.
-        let _ = sender.send(UnixStream::connect(socket_in(&directory)));
-    });
-    receiver
-        .recv_timeout(CONNECT)
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 #[cfg(test)]
