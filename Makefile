@@ -10,7 +10,7 @@ CARGO ?= cargo
 CARGO_DENY := 0.20.2
 VERSITYGW := v1.8.0
 
-.PHONY: help deps build demo test endurance bench bench-terabyte lint fuzz fuzz-build postgres-majors versitygw clean
+.PHONY: help deps build demo test endurance bench bench-terabyte lint fuzz fuzz-check postgres-majors versitygw clean
 
 help:
 	@echo 'make deps             install the system packages that are missing'
@@ -22,7 +22,7 @@ help:
 	@echo 'make versitygw        install an S3 server for the tests (go)'
 	@echo 'make bench            the tables of docs/BENCHMARKS.md'
 	@echo 'make bench-terabyte   memory and metadata of a tree of 1 TiB'
-	@echo 'make lint             rustfmt, clippy, cargo deny, the fuzz targets build'
+	@echo 'make lint             rustfmt, clippy, cargo deny, the fuzz targets type-check'
 	@echo 'make clean            remove target/'
 
 deps:
@@ -53,20 +53,21 @@ lint:
 	@packaging/install-deps.sh build
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
+	$(CARGO) clippy --locked --lib --bins --no-default-features -- -D warnings
 	@$(CARGO) deny --version 2>/dev/null | grep -q . || \
 		$(CARGO) install --locked cargo-deny --version $(CARGO_DENY)
 	$(CARGO) deny --locked --log-level error check bans licenses sources
-	@$(MAKE) --no-print-directory fuzz-build
+	@$(MAKE) --no-print-directory fuzz-check
 
-# Compiles the fuzz targets, so that they keep up with what they test. Running
-# them takes cargo-fuzz and a nightly toolchain: cargo +nightly fuzz run TARGET
+# Type-checks the fuzz targets, so that they keep up with what they test: code
+# for them is made where they run, which takes cargo-fuzz and a nightly
+# toolchain: cargo +nightly fuzz run TARGET
 # Not --locked: fuzz/Cargo.lock follows what Cargo.toml asks for.
-fuzz fuzz-build:
+fuzz fuzz-check:
 	@packaging/install-deps.sh build
 ifneq ($(wildcard fuzz/Cargo.toml),)
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
-	$(CARGO) build --manifest-path fuzz/Cargo.toml --target-dir target
+	$(CARGO) check --manifest-path fuzz/Cargo.toml --target-dir target
 endif
 
 # The tables of docs/BENCHMARKS.md: criterion for the codec, then whole
