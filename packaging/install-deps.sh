@@ -7,7 +7,8 @@
 #   build  a C++ compiler, pkg-config and the system zlib's header
 #   demo   ... and a PostgreSQL server, 13 or later, with its client programs
 #   test   ... and python3, gzip, zstd and curl, which read back what walkeep
-#          wrote
+#          wrote, Chromium, which shows the page, and promtool, which checks
+#          Prometheus' rules
 #
 # What is there is found by trying it, wherever it came from. When nothing is
 # missing, nothing is said or done. Packages come from apt, as root or through
@@ -71,6 +72,8 @@ case ${1:-} in
 esac
 
 packages=
+# What some tests are skipped without: Ubuntu has Chromium as a snap alone.
+wanted=
 postgres=no
 has_compiler || packages="$packages g++"
 has pkg-config || packages="$packages pkg-config"
@@ -86,15 +89,18 @@ if [ "$goal" = test ]; then
     has gzip || packages="$packages gzip"
     has zstd || packages="$packages zstd"
     has curl || packages="$packages curl"
+    has chromium || wanted="$wanted chromium"
+    has promtool || wanted="$wanted prometheus"
 fi
 packages=${packages# }
+wanted=${wanted# }
 
-if [ -z "$packages" ]; then
+if [ -z "$packages$wanted" ]; then
     exit 0
 fi
 
 if ! has apt-get; then
-    say "missing here, by Debian's names: $packages"
+    say "missing here, by Debian's names: $packages $wanted"
     say "install what your system calls them, then run this again"
     exit 1
 fi
@@ -105,8 +111,8 @@ if [ "$(id -u)" -ne 0 ]; then
     if has sudo && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
         as_root=sudo
     else
-        say "missing: $packages"
-        say "as root, run: apt-get update && apt-get install --no-install-recommends $packages"
+        say "missing: $packages $wanted"
+        say "as root, run: apt-get update && apt-get install --no-install-recommends $packages $wanted"
         exit 1
     fi
 fi
@@ -136,14 +142,28 @@ forbid_main_cluster() {
 trap allow_main_cluster EXIT
 trap 'exit 1' INT TERM HUP
 
-say "installing: $packages"
+say "installing: $packages $wanted"
 if [ "$postgres" = yes ]; then
     forbid_main_cluster
 fi
 apt="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0"
 $apt update
-# shellcheck disable=SC2086  # several words each, on purpose
-$apt install -y --no-install-recommends $packages >/dev/null
+if [ -n "$packages" ]; then
+    # shellcheck disable=SC2086  # several words each, on purpose
+    $apt install -y --no-install-recommends $packages >/dev/null
+fi
+# Of the package prometheus, promtool is wanted, and no server that listens.
+case " $wanted " in
+    *" prometheus "*)
+        if [ -d /run/systemd/system ]; then
+            $as_root systemctl mask --quiet --runtime prometheus.service
+        fi
+        ;;
+esac
+for package in $wanted; do
+    $apt install -y --no-install-recommends "$package" >/dev/null ||
+        say "there is no package $package here; tests that need it are skipped"
+done
 
 if [ "$postgres" = yes ] && ! has_postgres; then
     say "this system's postgresql package is older than 13, or incomplete"

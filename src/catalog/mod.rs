@@ -32,6 +32,7 @@ mod rows;
 mod runs;
 mod transaction;
 mod verifies;
+mod walk;
 mod writer;
 
 use std::path::{Path, PathBuf};

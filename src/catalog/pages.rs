@@ -27,6 +27,8 @@ pub enum Select {
     Generation(Generation),
     /// Those of one timeline.
     Timeline(Generation, TimelineId),
+    /// Those of the generation's timelines below this one.
+    Before(Generation, TimelineId),
     /// Those of one timeline that hold any byte of the range: segments and
     /// partial ones.
     Lsn(Generation, TimelineId, Range<Lsn>),
@@ -52,6 +54,10 @@ impl Select {
             Select::Timeline(generation, timeline) => {
                 let stem = format!("{:08X}", timeline.0);
                 (key(generation, &stem), key(generation, &(stem + "~")))
+            }
+            Select::Before(generation, timeline) => {
+                let stem = format!("{:08X}", timeline.0);
+                (key(generation, ""), key(generation, &stem))
             }
             Select::Lsn(generation, timeline, range) => {
                 let stem = |lsn: u64| format!("{:08X}{:08X}", timeline.0, lsn >> 32);

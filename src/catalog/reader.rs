@@ -257,7 +257,8 @@ impl Reader {
         name: Definition,
         from: Bound<&[u8]>,
         to: Bound<&[u8]>,
-    ) -> Result<impl Iterator<Item = <Rows as Iterator>::Item> + use<>, CatalogError> {
+    ) -> Result<impl DoubleEndedIterator<Item = <Rows as Iterator>::Item> + use<>, CatalogError>
+    {
         let range = match self.table(name)? {
             Some(table) if !is_empty(from, to) => Some(table.range_owned::<&[u8]>((from, to))?),
             _ => None,

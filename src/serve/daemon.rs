@@ -18,15 +18,18 @@ use tokio::{
 use super::{
     answers::{self, Clerk, Desk},
     arrivals::Arrivals,
+    http::Http,
     jobs::{Jobs, Program},
     lanes::{Lanes, PassId},
+    metrics::Metrics,
+    routes::Answers,
     single::Single,
     systemd,
     watch::Watch,
 };
 use crate::{
     archive::{
-        ship::{Goal, Report, ShipError, Shipping, ship_observed},
+        ship::{Goal, Report, Seen, ShipError, Shipping, ship_observed},
         staging::Staging,
     },
     config::Config,
@@ -172,6 +175,9 @@ type Ended = (PassId, Result<Report, ShipError>);
 
 struct Daemon {
     shipping: Shipping,
+    metrics: Arc<Metrics>,
+    answers: Arc<Answers>,
+    http: Http,
     clerk: Clerk,
     /// Those who ask, and are being served.
     talks: FuturesUnordered<LocalBoxFuture<'static, ()>>,
@@ -191,6 +197,9 @@ impl Daemon {
             program,
         } = service;
         let (ended, ends) = unbounded_channel();
+        let metrics = Arc::new(Metrics::new(&config.cluster.name));
+        let answers = Answers::new(Arc::clone(&config), Arc::clone(&metrics));
+        let http = Http::start(&config.serve, answers.routes());
         let schedule = config.schedule.clone();
         let jobs = Jobs::new(program.clone(), schedule, shipping.catalog.clone());
         let watch = Watch::start(Arc::clone(&config), shipping.places.clone());
@@ -203,6 +212,9 @@ impl Daemon {
         lanes.set(names(&shipping));
         Daemon {
             shipping,
+            metrics,
+            answers,
+            http,
             clerk,
             talks: FuturesUnordered::new(),
             jobs,
@@ -222,17 +234,23 @@ impl Daemon {
         let mut shipping = self.shipping.clone();
         shipping.left_out = Arc::new(left_out);
         let ended = self.ended.clone();
+        let metrics = Arc::clone(&self.metrics);
         self.passes.push(Box::pin(async move {
-            let observe = |store: &StoreName, failed: bool| {
-                let store = store.clone();
-                // The daemon outlives its passes.
-                let _ = ended.send(LaneEnd {
-                    pass,
-                    store,
-                    failed,
-                });
+            let begun = Instant::now();
+            let observe = |seen: Seen<'_>| {
+                metrics.observe(&seen);
+                if let Seen::LaneEnded { store, failed, .. } = seen {
+                    let store = store.clone();
+                    // The daemon outlives its passes.
+                    let _ = ended.send(LaneEnd {
+                        pass,
+                        store,
+                        failed,
+                    });
+                }
             };
             let report = ship_observed(&shipping, Goal::Everything, &observe).await;
+            metrics.passed(begun.elapsed());
             (pass, report)
         }));
     }
@@ -296,6 +314,8 @@ impl Daemon {
         self.lanes.set(names(&new));
         self.lanes.want();
         self.jobs.take_over(config.schedule.clone());
+        self.http.take_over(&config.serve);
+        self.answers.take_over(Arc::clone(&config));
         self.clerk.config = config;
         self.clerk.shipping = new.clone();
         self.shipping = new;

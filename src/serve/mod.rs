@@ -9,11 +9,17 @@
 pub mod alerts;
 mod answers;
 mod arrivals;
+mod concerns;
 mod daemon;
 pub mod facts;
+mod history;
+mod http;
 mod jobs;
 mod lanes;
+mod metrics;
+mod page;
 pub mod report;
+mod routes;
 mod single;
 pub mod sinks;
 mod systemd;

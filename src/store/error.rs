@@ -154,6 +154,33 @@ impl StoreError {
 }
 
 impl StoreErrorKind {
+    /// A word for it, for scripts and metrics: it stays what it is.
+    pub fn word(&self) -> &'static str {
+        use StoreErrorKind as Kind;
+        match self {
+            Kind::Unreachable => "unreachable",
+            Kind::TimedOut => "timed_out",
+            Kind::Throttled => "throttled",
+            Kind::Server => "server",
+            Kind::Damaged => "damaged",
+            Kind::Forbidden => "forbidden",
+            Kind::BadCredentials => "bad_credentials",
+            Kind::NoCredentials => "no_credentials",
+            Kind::ClockSkew { .. } => "clock_skew",
+            Kind::NoSuchBucket => "no_such_bucket",
+            Kind::Unclaimed => "unclaimed",
+            Kind::NoSuchDirectory => "no_such_directory",
+            Kind::Tls => "tls",
+            Kind::Locked => "locked",
+            Kind::Redirected => "redirected",
+            Kind::NotSupported => "not_supported",
+            Kind::Configuration => "configuration",
+            Kind::Full => "full",
+            Kind::Io => "io",
+            Kind::Unexpected => "unexpected",
+        }
+    }
+
     pub(super) fn is_permanent(&self) -> bool {
         !matches!(
             self,

@@ -1,10 +1,12 @@
 //! One store's way through the staged files: its own pace, its own failures.
 
+use std::time::Instant;
+
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc::Sender;
 
 use super::{
-    Goal, Job, Observer, Pass,
+    Goal, Job, Observer, Pass, Seen,
     bodies::{LaneId, Taken},
     copy,
     deliver::{Delivered, Object, deliver},
@@ -37,7 +39,13 @@ enum Stop {
 impl Lane<'_> {
     /// Sends what this store lacks, oldest first; then what it is owed.
     pub(super) async fn run(&self, jobs: &[Job]) {
-        let sent = match self.confirm().await {
+        let confirmed = self.confirm().await;
+        // What fails later is shown with the file that it was about.
+        let error = match &confirmed {
+            Err(Stop::Store(error)) => Some(error.kind.word()),
+            _ => None,
+        };
+        let sent = match confirmed {
             Ok(()) => self.send_all(jobs).await,
             stopped => stopped,
         };
@@ -47,7 +55,11 @@ impl Lane<'_> {
             Ok(()) if self.pass.goal == Goal::Everything => self.pay_debts().await,
             stopped => stopped,
         };
-        (self.observer)(self.place.name(), ended.is_err());
+        (self.observer)(Seen::LaneEnded {
+            store: self.place.name(),
+            failed: ended.is_err(),
+            error,
+        });
         if let Err(Stop::Store(error)) = ended {
             tracing::warn!("{error}");
             // A ledger that has stopped says so itself.
@@ -137,7 +149,25 @@ impl Lane<'_> {
             name: job.file.name,
             format: self.pass.shipping.encoder.format(),
         };
-        deliver(self.place, what, &packed.facts, &packed.body).await
+        let begun = Instant::now();
+        let delivered = deliver(self.place, what, &packed.facts, &packed.body).await;
+        self.show(job.file.size, delivered.as_ref(), begun);
+        delivered
+    }
+
+    /// Shows what came of a file, to whoever watches.
+    fn show(&self, raw_bytes: u64, delivered: Result<&Delivered, &StoreError>, begun: Instant) {
+        (self.observer)(Seen::Sent {
+            store: self.place.name(),
+            raw_bytes,
+            outcome: match delivered {
+                Ok(Delivered::Stored(object)) => Ok(object.stored_size),
+                Ok(Delivered::Conflict { .. }) => Err("conflict"),
+                Ok(Delivered::Damaged { .. }) => Err("damaged"),
+                Err(error) => Err(error.kind.word()),
+            },
+            took: begun.elapsed(),
+        });
     }
 
     /// Copies, from the stores that have them, the files that staging let go
@@ -148,7 +178,14 @@ impl Lane<'_> {
             Err(error) => return self.tell(News::CatalogFailed(error)).await,
         };
         for record in debts {
-            match owed::pay(self.pass, self.place, &record).await {
+            let begun = Instant::now();
+            let paid = owed::pay(self.pass, self.place, &record).await;
+            match &paid {
+                Ok(Paid::Delivered(delivered)) => self.show(record.raw_size, Ok(delivered), begun),
+                Ok(Paid::Unpaid(_)) => {}
+                Err(error) => self.show(record.raw_size, Err(error), begun),
+            }
+            match paid {
                 Ok(Paid::Delivered(delivered)) => {
                     let (lane, name) = (self.id, record.name);
                     let facts = copy::facts(&record);

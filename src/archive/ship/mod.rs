@@ -174,12 +174,47 @@ struct Pass {
     bodies: Bodies,
 }
 
-/// Is told when a store's part of a pass is over, and whether the store failed.
-pub type Observer<'a> = dyn Fn(&StoreName, bool) + Send + Sync + 'a;
+/// What whoever watches a pass is shown, as it happens.
+#[derive(Debug)]
+pub enum Seen<'a> {
+    /// There is so much to do.
+    Begun {
+        /// Files that a store is to get, once for each store.
+        sends: u64,
+        /// Their raw size in bytes, once for each store.
+        raw_bytes: u64,
+    },
+    /// A store was sent a file.
+    Sent {
+        /// The store.
+        store: &'a StoreName,
+        /// The file's raw size in bytes.
+        raw_bytes: u64,
+        /// The object's size in bytes, where the store has it now; else why
+        /// not, in a word of [`StoreErrorKind::word`], or `conflict`.
+        ///
+        /// [`StoreErrorKind::word`]: crate::store::StoreErrorKind::word
+        outcome: Result<u64, &'static str>,
+        /// How long that took, from the packed object on.
+        took: Duration,
+    },
+    /// A store's part of the pass is over.
+    LaneEnded {
+        /// The store.
+        store: &'a StoreName,
+        /// Whether the store failed.
+        failed: bool,
+        /// With what, in a word, where it did not even take a file.
+        error: Option<&'static str>,
+    },
+}
+
+/// Is shown what happens in a pass.
+pub type Observer<'a> = dyn Fn(Seen<'_>) + Send + Sync + 'a;
 
 /// Ships what is staged, as far as `goal` says.
 pub async fn ship(shipping: &Shipping, goal: Goal) -> Result<Report, ShipError> {
-    ship_observed(shipping, goal, &|_, _| ()).await
+    ship_observed(shipping, goal, &|_| ()).await
 }
 
 /// As [`ship`], observed store by store: each goes on at its own pace.
@@ -195,6 +230,16 @@ pub async fn ship_observed(
     let prepared = shipping.clone();
     let looked = tokio::task::spawn_blocking(move || jobs(&prepared, only)).await?;
     let (jobs, copies) = looked?;
+    let sends = jobs.iter().flat_map(|job| {
+        let lanes = job.needed_by.iter();
+        let left_out = |lane: &&LaneId| {
+            let place = &shipping.places[**lane];
+            !shipping.left_out.contains_key(place.name())
+        };
+        lanes.filter(left_out).map(|_| job.file.size)
+    });
+    let (sends, raw_bytes) = sends.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size));
+    observer(Seen::Begun { sends, raw_bytes });
     let lanes = shipping.places.len();
     let packer = Packer {
         staging: shipping.staging.clone(),

@@ -62,6 +62,26 @@ fn files_come_in_the_order_of_generation_timeline_and_lsn() {
 }
 
 #[test]
+fn the_newest_files_come_first() {
+    let (_directory, catalog) = filled();
+    let all = names(&catalog, Select::Generation(FIRST));
+    let newest_first = |select: Select| {
+        let told = catalog.read(|reader| {
+            let records = reader.newest_first(&select)?;
+            let names = records.map(|record| record.map(|record| record.name.to_string()));
+            names.collect::<Result<Vec<_>, _>>()
+        });
+        told.unwrap()
+    };
+    let reversed: Vec<String> = all.iter().rev().cloned().collect();
+    assert_eq!(newest_first(Select::Generation(FIRST)), reversed);
+    let before = Select::Before(FIRST, TimelineId(2));
+    assert_eq!(newest_first(before), reversed[reversed.len() - 5..]);
+    let before = Select::Before(FIRST, TimelineId(1));
+    assert_eq!(newest_first(before), [""; 0]);
+}
+
+#[test]
 fn an_lsn_range_selects_what_holds_a_byte_of_it() {
     let (_directory, catalog) = filled();
     let between = |from: &str, to: &str| {

@@ -213,7 +213,7 @@ const RETENTION: &str = "
 ";
 
 const SERVE: &str = "
-# Where `walkeep run` is to answer over HTTP; without effect so far.
+# Where `walkeep run` shows its page, its metrics and its health; \"off\": nowhere.
 [serve]
 # listen = \"127.0.0.1:9847\"
 # Needed where other hosts can reach it.
