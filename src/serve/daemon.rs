@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     archive::{
-        ship::{Goal, Report, Seen, ShipError, Shipping, ship_observed},
+        ship::{Goal, LaneEnd, Report, Seen, ShipError, Shipping, ship_observed},
         staging::Staging,
     },
     config::Config,
@@ -84,7 +84,7 @@ pub async fn run(load: impl Fn() -> anyhow::Result<Service>) -> anyhow::Result<(
                 desk.renew();
                 daemon.lanes.want();
             }
-            Some(end) = daemon.ends.recv() => daemon.lane_ended(end),
+            Some(ended) = daemon.ends.recv() => daemon.lane_ended(ended),
             Some(ended) = daemon.passes.next() => daemon.pass_ended(ended),
             () = until(daemon.lanes.next_due()) => {}
             () = until(next_job) => {}
@@ -164,10 +164,10 @@ impl Signals {
 }
 
 /// A store's part of a pass is over.
-struct LaneEnd {
+struct LaneEnded {
     pass: PassId,
     store: StoreName,
-    failed: bool,
+    end: LaneEnd,
 }
 
 /// What came of a pass.
@@ -185,8 +185,8 @@ struct Daemon {
     watch: Watch,
     lanes: Lanes,
     passes: FuturesUnordered<LocalBoxFuture<'static, Ended>>,
-    ended: UnboundedSender<LaneEnd>,
-    ends: UnboundedReceiver<LaneEnd>,
+    ended: UnboundedSender<LaneEnded>,
+    ends: UnboundedReceiver<LaneEnded>,
 }
 
 impl Daemon {
@@ -239,14 +239,10 @@ impl Daemon {
             let begun = Instant::now();
             let observe = |seen: Seen<'_>| {
                 metrics.observe(&seen);
-                if let Seen::LaneEnded { store, failed, .. } = seen {
+                if let Seen::LaneEnded { store, end, .. } = seen {
                     let store = store.clone();
                     // The daemon outlives its passes.
-                    let _ = ended.send(LaneEnd {
-                        pass,
-                        store,
-                        failed,
-                    });
+                    let _ = ended.send(LaneEnded { pass, store, end });
                 }
             };
             let report = ship_observed(&shipping, Goal::Everything, &observe).await;
@@ -255,13 +251,9 @@ impl Daemon {
         }));
     }
 
-    fn lane_ended(&mut self, end: LaneEnd) {
-        let LaneEnd {
-            pass,
-            store,
-            failed,
-        } = end;
-        if let Some(rest) = self.lanes.end(pass, &store, failed, Instant::now()) {
+    fn lane_ended(&mut self, ended: LaneEnded) {
+        let LaneEnded { pass, store, end } = ended;
+        if let Some(rest) = self.lanes.end(pass, &store, end, Instant::now()) {
             let seconds = rest.as_secs();
             tracing::info!("store \"{store}\" is asked again in {seconds} s");
             self.watch.look();
@@ -270,8 +262,8 @@ impl Daemon {
 
     fn pass_ended(&mut self, (pass, report): Ended) {
         // What its lanes said was said before it ended.
-        while let Ok(end) = self.ends.try_recv() {
-            self.lane_ended(end);
+        while let Ok(ended) = self.ends.try_recv() {
+            self.lane_ended(ended);
         }
         self.lanes.end_all(pass, Instant::now());
         match report {

@@ -5,9 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{archive::ship::LeftOut, store::StoreName};
+use crate::{
+    archive::ship::{LaneEnd, LeftOut},
+    store::StoreName,
+};
 
-/// The first rest of a store that failed; each further one is twice as long.
+/// The first rest of a store that failed; each further one is twice as long,
+/// until it takes a file again.
 const FIRST_REST: Duration = Duration::from_secs(1);
 /// The longest.
 const LONGEST_REST: Duration = Duration::from_secs(60);
@@ -31,7 +35,7 @@ struct Lane {
     busy: Option<PassId>,
     /// Whether there may be something that it lacks.
     wanting: bool,
-    /// How often it has failed in a row.
+    /// How often it has failed since it last took anything.
     failures: u32,
     /// Until when it is left alone.
     rests_until: Option<Instant>,
@@ -94,7 +98,7 @@ impl Lanes {
         &mut self,
         pass: PassId,
         name: &StoreName,
-        failed: bool,
+        end: LaneEnd,
         now: Instant,
     ) -> Option<Duration> {
         let lane = self.lanes.get_mut(name)?;
@@ -102,9 +106,13 @@ impl Lanes {
             return None;
         }
         lane.busy = None;
-        if !failed {
-            (lane.failures, lane.rests_until) = (0, None);
-            return None;
+        match end {
+            LaneEnd::Done => {
+                (lane.failures, lane.rests_until) = (0, None);
+                return None;
+            }
+            LaneEnd::CutShort => lane.failures = 0,
+            LaneEnd::Failed => {}
         }
         let rest = FIRST_REST.saturating_mul(1 << lane.failures.min(16));
         let rest = rest.min(LONGEST_REST);
@@ -122,7 +130,7 @@ impl Lanes {
             .filter(|(_, lane)| lane.busy == Some(pass));
         let busy: Vec<StoreName> = busy.map(|(name, _)| name.clone()).collect();
         for name in busy {
-            self.end(pass, &name, true, now);
+            self.end(pass, &name, LaneEnd::Failed, now);
         }
         // Of two passes beside each other, each may have brought a file to one
         // store and seen it in no other: one more finds that it may go.
@@ -161,15 +169,15 @@ mod tests {
         assert!(left_out.is_empty());
         assert_eq!(lanes.begin(now), None);
         // `a` is through, `b` has a backlog; something arrives.
-        lanes.end(first, &name("a"), false, now);
+        lanes.end(first, &name("a"), LaneEnd::Done, now);
         assert_eq!(lanes.begin(now), None, "there is nothing to do");
         lanes.want();
         let (second, left_out) = lanes.begin(now).unwrap();
         assert_eq!(left_out, [(name("b"), LeftOut::Busy)].into());
-        lanes.end(second, &name("a"), false, now);
+        lanes.end(second, &name("a"), LaneEnd::Done, now);
         // What arrived is to go to `b` too, once it is free.
         assert_eq!(lanes.begin(now), None);
-        lanes.end(first, &name("b"), false, now);
+        lanes.end(first, &name("b"), LaneEnd::Done, now);
         let (_, left_out) = lanes.begin(now).unwrap();
         assert_eq!(left_out, [(name("a"), LeftOut::Busy)].into());
     }
@@ -180,30 +188,52 @@ mod tests {
         let mut rests = Vec::new();
         for _ in 0..9 {
             let (pass, _) = lanes.begin(now).unwrap();
-            lanes.end(pass, &name("a"), false, now);
-            rests.push(lanes.end(pass, &name("b"), true, now).unwrap().as_secs());
+            lanes.end(pass, &name("a"), LaneEnd::Done, now);
+            rests.push(
+                lanes
+                    .end(pass, &name("b"), LaneEnd::Failed, now)
+                    .unwrap()
+                    .as_secs(),
+            );
             assert_eq!(lanes.begin(now), None);
             lanes.want();
             let (pass, left_out) = lanes.begin(now).unwrap();
             assert_eq!(left_out, [(name("b"), LeftOut::Failed)].into());
-            lanes.end(pass, &name("a"), false, now);
+            lanes.end(pass, &name("a"), LaneEnd::Done, now);
             now = lanes.next_due().unwrap();
         }
         assert_eq!(rests, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         let (pass, left_out) = lanes.begin(now).unwrap();
         assert_eq!(left_out, [(name("a"), LeftOut::Busy)].into());
-        lanes.end(pass, &name("b"), false, now);
+        lanes.end(pass, &name("b"), LaneEnd::Done, now);
         assert_eq!((lanes.next_due(), lanes.begin(now)), (None, None));
         lanes.want();
         let (pass, _) = lanes.begin(now).unwrap();
-        assert_eq!(lanes.end(pass, &name("b"), true, now), Some(FIRST_REST));
+        assert_eq!(
+            lanes.end(pass, &name("b"), LaneEnd::Failed, now),
+            Some(FIRST_REST)
+        );
+    }
+
+    #[test]
+    fn a_store_that_comes_and_goes_rests_no_longer_than_one_that_just_failed() {
+        let (mut lanes, mut now) = (two(), Instant::now());
+        let rests = [LaneEnd::Failed, LaneEnd::Failed, LaneEnd::CutShort].repeat(2);
+        let rests = rests.into_iter().map(|end| {
+            let (pass, _) = lanes.begin(now).unwrap();
+            lanes.end(pass, &name("a"), LaneEnd::Done, now);
+            let rest = lanes.end(pass, &name("b"), end, now).unwrap();
+            now = lanes.next_due().unwrap();
+            rest.as_secs()
+        });
+        assert_eq!(rests.collect::<Vec<_>>(), [1, 2, 1, 2, 4, 1]);
     }
 
     #[test]
     fn a_pass_that_fails_as_a_whole_is_repeated() {
         let (mut lanes, now) = (two(), Instant::now());
         let (first, _) = lanes.begin(now).unwrap();
-        lanes.end(first, &name("a"), false, now);
+        lanes.end(first, &name("a"), LaneEnd::Done, now);
         lanes.want();
         let (second, _) = lanes.begin(now).unwrap();
         // The first pass's end says nothing about `a`, which is in the second.
@@ -219,21 +249,21 @@ mod tests {
     fn after_passes_beside_each_other_there_is_one_more() {
         let (mut lanes, now) = (two(), Instant::now());
         let (first, _) = lanes.begin(now).unwrap();
-        lanes.end(first, &name("a"), false, now);
+        lanes.end(first, &name("a"), LaneEnd::Done, now);
         lanes.want();
         let (second, _) = lanes.begin(now).unwrap();
-        lanes.end(first, &name("b"), false, now);
+        lanes.end(first, &name("b"), LaneEnd::Done, now);
         lanes.end_all(first, now);
         let (third, _) = lanes.begin(now).unwrap();
         for pass in [second, third] {
-            lanes.end(pass, &name("a"), false, now);
-            lanes.end(pass, &name("b"), false, now);
+            lanes.end(pass, &name("a"), LaneEnd::Done, now);
+            lanes.end(pass, &name("b"), LaneEnd::Done, now);
             lanes.end_all(pass, now);
         }
         let (last, left_out) = lanes.begin(now).unwrap();
         assert!(left_out.is_empty(), "{left_out:?}");
-        lanes.end(last, &name("a"), false, now);
-        lanes.end(last, &name("b"), false, now);
+        lanes.end(last, &name("a"), LaneEnd::Done, now);
+        lanes.end(last, &name("b"), LaneEnd::Done, now);
         lanes.end_all(last, now);
         assert_eq!(lanes.begin(now), None);
     }
@@ -242,11 +272,11 @@ mod tests {
     fn stores_come_and_go() {
         let (mut lanes, now) = (two(), Instant::now());
         let (pass, _) = lanes.begin(now).unwrap();
-        lanes.end(pass, &name("b"), true, now);
+        lanes.end(pass, &name("b"), LaneEnd::Failed, now);
         lanes.set([name("b"), name("c")].into_iter());
         lanes.want();
         let (_, left_out) = lanes.begin(now).unwrap();
         assert!(left_out.is_empty(), "{left_out:?}");
-        assert_eq!(lanes.end(pass, &name("a"), true, now), None);
+        assert_eq!(lanes.end(pass, &name("a"), LaneEnd::Failed, now), None);
     }
 }

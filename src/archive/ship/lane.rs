@@ -1,12 +1,15 @@
 //! One store's way through the staged files: its own pace, its own failures.
 
-use std::time::Instant;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
 
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc::Sender;
 
 use super::{
-    Goal, Job, Observer, Pass, Seen,
+    Goal, Job, LaneEnd, Observer, Pass, Seen,
     bodies::{LaneId, Taken},
     copy,
     deliver::{Delivered, Object, deliver},
@@ -26,6 +29,8 @@ pub(super) struct Lane<'a> {
     pub(super) pass: &'a Pass,
     pub(super) observer: &'a Observer<'a>,
     pub(super) news: Sender<News>,
+    /// Whether the store has taken any file in this pass.
+    pub(super) took: AtomicBool,
 }
 
 /// The pass is over for this store.
@@ -57,7 +62,11 @@ impl Lane<'_> {
         };
         (self.observer)(Seen::LaneEnded {
             store: self.place.name(),
-            failed: ended.is_err(),
+            end: match (&ended, self.took.load(Ordering::Relaxed)) {
+                (Ok(()), _) => LaneEnd::Done,
+                (Err(_), true) => LaneEnd::CutShort,
+                (Err(_), false) => LaneEnd::Failed,
+            },
             error,
         });
         if let Err(Stop::Store(error)) = ended {
@@ -157,6 +166,9 @@ impl Lane<'_> {
 
     /// Shows what came of a file, to whoever watches.
     fn show(&self, raw_bytes: u64, delivered: Result<&Delivered, &StoreError>, begun: Instant) {
+        if matches!(delivered, Ok(Delivered::Stored(_))) {
+            self.took.store(true, Ordering::Relaxed);
+        }
         (self.observer)(Seen::Sent {
             store: self.place.name(),
             raw_bytes,

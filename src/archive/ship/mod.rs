@@ -18,7 +18,7 @@ mod plan;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -202,11 +202,22 @@ pub enum Seen<'a> {
     LaneEnded {
         /// The store.
         store: &'a StoreName,
-        /// Whether the store failed.
-        failed: bool,
+        /// How.
+        end: LaneEnd,
         /// With what, in a word, where it did not even take a file.
         error: Option<&'static str>,
     },
+}
+
+/// How a store's part of a pass ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaneEnd {
+    /// It took what there was for it.
+    Done,
+    /// It failed, having taken files before.
+    CutShort,
+    /// It failed, and took nothing.
+    Failed,
 }
 
 /// Is shown what happens in a pass.
@@ -269,6 +280,7 @@ pub async fn ship_observed(
             pass: &pass,
             observer,
             news: news.clone(),
+            took: AtomicBool::new(false),
         })
         .collect();
     drop(news);
