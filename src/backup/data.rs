@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
     thread,
@@ -101,6 +102,8 @@ pub struct Reading<'a> {
     pub before: Option<(Place, Lines)>,
     /// How many threads read and compress.
     pub threads: usize,
+    /// Counts the bytes that were read.
+    pub read: &'a AtomicU64,
 }
 
 /// A stretch to be read.
@@ -158,17 +161,18 @@ impl Queue {
         });
     }
 
-    /// Waits for a stretch.
-    fn receive(&mut self, done: &Receiver<Done>) -> Result<(), DataError> {
+    /// Waits for a stretch, and gives its size.
+    fn receive(&mut self, done: &Receiver<Done>) -> Result<u64, DataError> {
         let done = done.recv().map_err(|_| DataError::Thread)?;
         let (file, stretch) = done.at;
         self.ahead -= 1;
         let read = done.read?;
+        let size = read.size;
         let pending = self.pending.get_mut((file - self.first) as usize);
         let pending = pending.ok_or(DataError::Thread)?;
         pending.stretches[stretch] = Some((read, done.before));
         pending.left -= 1;
-        Ok(())
+        Ok(size)
     }
 
     /// The next file, once all of it was read.
@@ -216,16 +220,20 @@ impl Reading<'_> {
         while let Some(found) = scan.find_next()? {
             self.hand_out(found, &work, &mut queue)?;
             while queue.ahead > AHEAD {
-                queue.receive(done)?;
+                self.count(queue.receive(done)?);
             }
             writing.write_complete(&mut queue)?;
         }
         drop(work);
         while queue.ahead > 0 {
-            queue.receive(done)?;
+            self.count(queue.receive(done)?);
             writing.write_complete(&mut queue)?;
         }
         writing.finish()
+    }
+
+    fn count(&self, read: u64) {
+        self.read.fetch_add(read, Ordering::Relaxed);
     }
 
     /// Opens a file and hands its stretches to the threads. A file that is

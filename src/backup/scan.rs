@@ -40,6 +40,15 @@ pub struct FoundFile {
     pub relation: Option<RelationFile>,
 }
 
+/// The size of everything that belongs into a backup of `data`, in bytes.
+pub fn size(data: &Path) -> Result<u64, ScanError> {
+    let (mut scan, mut bytes) = (Scan::of(data)?, 0);
+    while let Some(found) = scan.find_next()? {
+        bytes += found.file.map_or(0, |file| file.size);
+    }
+    Ok(bytes)
+}
+
 /// The data directory could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{action} \"{path}\": {cause}")]

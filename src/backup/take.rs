@@ -3,6 +3,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicU64},
     thread,
     time::Duration,
 };
@@ -63,6 +64,8 @@ pub struct Taking {
     pub full: bool,
     /// Where stores are spoken to.
     pub runtime: Handle,
+    /// Counts the bytes of the data directory that were read.
+    pub read: Arc<AtomicU64>,
 }
 
 /// What begins and ends a backup.
@@ -172,6 +175,7 @@ fn take_announced(
             .as_ref()
             .map(|(place, manifest)| (place.clone(), Lines::of(place.clone(), manifest))),
         threads: taking.threads,
+        read: &taking.read,
     };
     let read = reading.run(&packs).map_err(anyhow::Error::new);
     let read = read.and_then(|mut data| {

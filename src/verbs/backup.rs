@@ -8,6 +8,7 @@ use std::{
     io::Write,
     num::NonZero,
     path::PathBuf,
+    sync::{Arc, OnceLock, atomic::Ordering},
     thread::available_parallelism,
 };
 
@@ -17,13 +18,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Host, NO, block_on, print_json,
+    Host, NO, block_on, print_json, progress,
     setup::{PROMPT, runtime},
 };
 use crate::{
     archive::{place::Place, staging::Staging},
     backup::{
-        Manifest, base,
+        Manifest, base, scan,
         take::{Origin, Taken, Taking, take},
     },
     layout::BackupId,
@@ -118,9 +119,21 @@ fn store(
         threads: threads(),
         full: source.full,
         runtime: runtime.handle().clone(),
+        read: Arc::default(),
     };
     let imported = matches!(origin, Origin::Taken(_));
-    let taken = take(&taking, origin)?;
+    let bar = progress::show(!host.quiet, {
+        let (read, data, size) = (taking.read.clone(), taking.data.clone(), OnceLock::new());
+        move || {
+            // It grows meanwhile, and what it is is said by the backup.
+            let size = *size.get_or_init(|| scan::size(&data).unwrap_or(0));
+            let read = read.load(Ordering::Relaxed);
+            (read, size.max(read))
+        }
+    });
+    let taken = take(&taking, origin);
+    bar.finish_and_clear();
+    let taken = taken?;
     drop(runtime);
     note(host, &taken);
     host.trail().note(Deed::BackedUp {

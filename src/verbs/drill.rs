@@ -58,7 +58,7 @@ pub(super) fn run(global: &Global, arguments: &Drill) -> anyhow::Result<u8> {
         checks,
         begun,
         deadline,
-        bar: spinner(global.quiet),
+        bar: spinner(host.quiet),
         record: blank(&store, &request),
     };
     let held = drill.hold();

@@ -36,6 +36,7 @@ pub(super) fn run(global: &Global, args: &Init) -> anyhow::Result<u8> {
     let host = Host {
         config,
         json: global.json,
+        quiet: global.quiet,
     };
     let mut cluster = ThisCluster::find(&host.config)?;
     let rearm = args.rearm.then(|| rearm::check(&host, &mut cluster));

@@ -91,7 +91,7 @@ async fn restore(
         action: asked.action(std::io::stdin().is_terminal()),
         standby: arguments.standby,
     };
-    let restored = carry_out(host, &planned, &destination, &settings, global.quiet).await?;
+    let restored = carry_out(host, &planned, &destination, &settings).await?;
     host.trail().note(Deed::Restored {
         backup: manifest.id,
         target: shown::target(&asked.request.target),
@@ -107,11 +107,10 @@ pub(super) async fn carry_out(
     planned: &Planned,
     destination: &Destination,
     settings: &Settings,
-    quiet: bool,
 ) -> Result<Restored, RestoreError> {
     let progress = Arc::new(Progress::default());
     let total = planned.manifest.totals.raw_bytes;
-    let bar = progress::show(!quiet, {
+    let bar = progress::show(!host.quiet, {
         let progress = Arc::clone(&progress);
         move || (progress.done.load(Ordering::Relaxed), total)
     });

@@ -92,8 +92,7 @@ impl IntoScratch<'_> {
             plan.backup.id,
             plan.backup.stopped
         );
-        let quiet = self.global.quiet;
-        Ok(carry_out(self.host, planned, &destination, &settings, quiet).await?)
+        Ok(carry_out(self.host, planned, &destination, &settings).await?)
     }
 
     fn bin_directory(&self, planned: &Planned) -> anyhow::Result<PathBuf> {

@@ -32,6 +32,8 @@ pub struct Host {
     pub config: Config,
     /// Whether the result is to be JSON.
     pub json: bool,
+    /// Whether nothing is to be shown but the result.
+    pub quiet: bool,
 }
 
 impl Host {
@@ -55,6 +57,7 @@ impl Host {
         Ok(Host {
             config,
             json: global.json,
+            quiet: global.quiet,
         })
     }
 

@@ -26,7 +26,7 @@ pub(super) fn run(global: &Global, arguments: Verify) -> anyhow::Result<u8> {
     let host = Host::load(global)?;
     let (staging, staging_failed) = staging(&host);
     let progress = Arc::new(Progress::default());
-    let bar = progress::show(arguments.deep && !global.quiet, {
+    let bar = progress::show(arguments.deep && !host.quiet, {
         let progress = Arc::clone(&progress);
         move || {
             let [done, total] =
