@@ -6,6 +6,7 @@
 )]
 
 mod listeners;
+mod proven;
 mod server;
 mod sinks;
 mod stores;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A cluster that archives, and what watches it.
-fn watched() -> (Scene, Cluster) {
+pub fn watched() -> (Scene, Cluster) {
     let cluster = Cluster::builder()
         .wal_segsize_mb(1)
         .conf("archive_mode = on")
@@ -24,7 +24,7 @@ fn watched() -> (Scene, Cluster) {
     (scene, cluster)
 }
 
-fn tables(cluster: &Cluster) -> String {
+pub fn tables(cluster: &Cluster) -> String {
     format!(
         "[cluster]\nname = \"main\"\ndata_directory = \"{}\"\nbin_directory = \"{}\"\n\
          connection = \"{}\"\n",
@@ -39,6 +39,15 @@ fn archive_by(cluster: &Cluster, command: &str) {
     cluster.reload();
 }
 
+pub fn archive_with_walkeep(scene: &Scene, cluster: &Cluster) {
+    let push = format!(
+        "{} --config {} wal push %p",
+        walkeep_binary().display(),
+        scene.archive.config().display()
+    );
+    archive_by(cluster, &push);
+}
+
 /// The story of a server: it archives nothing, fails, is too slow, takes a
 /// backup, and is gone.
 #[test]
@@ -46,11 +55,6 @@ fn a_server_that_does_not_archive_or_does_not_answer_is_told() {
     let (mut scene, cluster) = watched();
     // More than one file in pg_wal is much.
     scene.configure("", "waiting = 1\nbackup_age = \"8s\"", &tables(&cluster));
-    let push = format!(
-        "{} --config {} wal push %p",
-        walkeep_binary().display(),
-        scene.archive.config().display()
-    );
     // Without a command the archiver does nothing at all.
     archive_by(&cluster, "");
     scene.start();
@@ -60,7 +64,7 @@ fn a_server_that_does_not_archive_or_does_not_answer_is_told() {
     scene.wait_raised("waiting");
     archive_by(&cluster, "false");
     scene.wait_raised("archiver");
-    archive_by(&cluster, &push);
+    archive_with_walkeep(&scene, &cluster);
     cluster.switch_wal();
     cluster.wait_archived(&first);
     for id in ["silent", "waiting", "archiver"] {
