@@ -161,6 +161,16 @@ pub enum Wal {
     /// Fetch ahead of PostgreSQL; started by `wal fetch`
     #[command(hide = true)]
     Prefetch(Prefetch),
+    /// Become pg_receivewal, until the daemon that started this ends
+    #[command(hide = true)]
+    Receive {
+        /// The daemon's process
+        #[arg(long)]
+        parent: i32,
+        /// The program and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
     /// List what is archived, with gaps
     List(List),
 }

@@ -43,6 +43,10 @@ pub struct FetchPlan {
     pub segments: Vec<SegmentRange>,
     /// The timelines whose history files it needs.
     pub histories: Vec<TimelineId>,
+    /// Segments that `restore` has put into `pg_wal` itself, from streamed
+    /// parts: the archive is not asked for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placed: Vec<SegmentName>,
 }
 
 /// Segments of one timeline, one after the other, both ends included.
@@ -97,6 +101,7 @@ impl FetchPlan {
             staging,
             segments: Vec::new(),
             histories: Vec::new(),
+            placed: Vec::new(),
         }
     }
 
@@ -135,6 +140,12 @@ impl FetchPlan {
             WalFileName::History(timeline) => self.histories.contains(&timeline),
             WalFileName::BackupHistory(..) | WalFileName::Partial(_) => false,
         }
+    }
+
+    /// Whether `restore` has put it into `pg_wal`, where PostgreSQL looks once
+    /// it is told that the archive has it not.
+    pub fn has_placed(&self, name: WalFileName) -> bool {
+        matches!(name, WalFileName::Segment(name) if self.placed.contains(&name))
     }
 
     /// The segments that recovery will ask for after `name`, the next `count`

@@ -6,6 +6,7 @@
 //! receipts/                 what has left, see `receipts`
 //! quarantine/               what was put aside because it is not valid
 //! tmp/                      files being written
+//! stream/                   what is streamed, see `receive`
 //! ```
 //!
 //! Staged files stand in the root under their own names, because that is what

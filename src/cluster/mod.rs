@@ -7,5 +7,5 @@ mod programs;
 mod running;
 
 pub use identity::{ClusterError, Identity, read_identity};
-pub use programs::bin_directory;
+pub use programs::{bin_directory, receiver};
 pub use running::{Running, running, running_in};

@@ -34,6 +34,24 @@ pub fn bin_directory(
         .map(behind_links)
 }
 
+/// `pg_receivewal`, which streams from servers of its own major or an older
+/// one: the one in `bin`, where the server's programs are, else any that will
+/// do.
+pub fn receiver(bin: Option<&Path>, major: u32) -> Option<PathBuf> {
+    const NAME: &str = "pg_receivewal";
+    let own = bin
+        .map(|bin| bin.join(NAME))
+        .filter(|program| program.is_file());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let others = std::env::split_paths(&path)
+        .chain(pg_config())
+        .chain(debian())
+        .map(|bin| bin.join(NAME))
+        .filter(|program| program.is_file())
+        .filter(|program| version_of(program).is_some_and(|its| its >= major));
+    own.into_iter().chain(others).next()
+}
+
 /// A directory in `PATH` may have links to some of the programs only; the
 /// others are where those lead.
 fn behind_links(bin: PathBuf) -> PathBuf {
@@ -64,10 +82,11 @@ fn debian() -> Vec<PathBuf> {
 /// From `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`, or `18beta1`:
 /// 15, or 18.
 fn major_of(bin: &Path) -> Option<u32> {
-    let output = Command::new(bin.join("postgres"))
-        .arg("--version")
-        .output()
-        .ok()?;
+    version_of(&bin.join("postgres"))
+}
+
+fn version_of(program: &Path) -> Option<u32> {
+    let output = Command::new(program).arg("--version").output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let version = text.split_whitespace().nth(2)?;
     let digits = version.find(|c: char| !c.is_ascii_digit());

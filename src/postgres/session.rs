@@ -3,6 +3,7 @@
 
 mod backup;
 mod checks;
+mod slot;
 mod watch;
 
 use std::{
@@ -349,6 +350,37 @@ pub fn user_and_database(connection: &str) -> (String, String) {
     )
 }
 
+/// A connection string for a program of PostgreSQL's, which everybody sees
+/// among its arguments, and the password, which nobody may.
+pub fn without_password(connection: &str) -> (String, Option<String>) {
+    let Ok(config) = Config::from_str(connection) else {
+        return (connection.to_owned(), None);
+    };
+    let Some(password) = config.get_password() else {
+        return (connection.to_owned(), None);
+    };
+    let quoted = |part: &str| {
+        let (key, value) = part.split_once('=').unwrap_or((part, ""));
+        let value = value.replace('\\', "\\\\").replace('\'', "\\'");
+        format!("{key}='{value}'")
+    };
+    let host = |host: &Host| match host {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(path) => path.display().to_string(),
+    };
+    let join = |parts: Vec<String>| (!parts.is_empty()).then(|| parts.join(","));
+    let hosts = join(config.get_hosts().iter().map(host).collect());
+    let ports = join(config.get_ports().iter().map(u16::to_string).collect());
+    let parts = [
+        hosts.map(|hosts| format!("host={hosts}")),
+        ports.map(|ports| format!("port={ports}")),
+        config.get_user().map(|user| format!("user={user}")),
+    ];
+    let parts: Vec<String> = parts.iter().flatten().map(|part| quoted(part)).collect();
+    let password = String::from_utf8_lossy(password).into_owned();
+    (parts.join(" "), Some(password))
+}
+
 /// A value that came as text.
 fn parse<T: FromStr<Err: fmt::Display>>(
     text: &str,
@@ -384,4 +416,19 @@ fn describe(error: &::postgres::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_among_the_arguments() {
+        let plain = "host=/run/postgresql user=postgres sslmode=prefer";
+        assert_eq!(without_password(plain), (plain.to_owned(), None));
+        let with = "host=10.0.0.1 port=5433 user=o\\'b password='x y' dbname=postgres";
+        let (connection, password) = without_password(with);
+        assert_eq!(connection, "host='10.0.0.1' port='5433' user='o\\'b'");
+        assert_eq!(password.as_deref(), Some("x y"));
+    }
 }

@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, future::join_all, stream};
 
-use super::plan::{self, Archive, Backup, Holder, Known, Request, Source, Step};
+use super::plan::{self, Archive, Backup, Holder, Known, Request, Source, Step, Streamed};
 use crate::{
     archive::{
         claim, histories,
         identity::GenerationFacts,
         moments::{Told, moments},
         place::Place,
+        receive::stored::{self, StoredParts},
         staging::{Staging, StagingError},
     },
     backup::{
@@ -22,8 +23,12 @@ use crate::{
         base::{self, BackupError},
     },
     codec::Mapped,
-    layout::{BackupId, Format},
-    postgres::{Moments, SegmentName, TimelineId, history::Ancestor, record},
+    layout::{BackupId, Format, StreamPart},
+    postgres::{
+        Moments, SegmentName, TimelineId,
+        history::Ancestor,
+        record::{self, Walker},
+    },
     store::{StoreError, StoreName},
 };
 use wal::Wal;
@@ -39,6 +44,8 @@ pub struct Gathered {
     pub manifests: BTreeMap<BackupId, Manifest>,
     /// Why each of the others was not consulted.
     pub unable: Vec<(StoreName, String)>,
+    /// What was streamed of its segments.
+    pub parts: StoredParts,
     places: Vec<Place>,
     staging: Option<Staging>,
 }
@@ -47,6 +54,7 @@ pub struct Gathered {
 struct Seen {
     backups: Vec<BackupId>,
     wal: Wal,
+    streamed: Vec<(StreamPart, Format)>,
 }
 
 /// Gathering failed on this host.
@@ -103,6 +111,10 @@ impl Gathered {
             holders.push(one.wal.holder(source(place)));
         }
         let places: Vec<Place> = seen.iter().map(|(place, _)| place.clone()).collect();
+        let mut parts = StoredParts::new(facts.generation);
+        for (place, one) in &seen {
+            parts.add(place, &one.streamed);
+        }
         let mut gathered = Gathered {
             manifests: BTreeMap::new(),
             archive: Archive {
@@ -112,8 +124,10 @@ impl Gathered {
                 backups: Vec::new(),
                 histories: BTreeMap::new(),
                 holders,
+                streamed: Vec::new(),
             },
             unable,
+            parts,
             places,
             staging,
         };
@@ -122,7 +136,62 @@ impl Gathered {
             gathered.archive.histories.insert(timeline, ancestors);
         }
         gathered.read_backups(&seen).await;
+        gathered.follow_streams().await;
         Ok(gathered)
+    }
+
+    /// What was streamed behind each timeline's last archived segment. Of a
+    /// segment that was not streamed to its end it is read how far it comes:
+    /// there is one at most on each timeline.
+    async fn follow_streams(&mut self) {
+        let size = self.archive.segment_size;
+        let mut open: BTreeMap<TimelineId, Vec<SegmentName>> = BTreeMap::new();
+        for segment in self.parts.segments() {
+            open.entry(segment.timeline).or_default().push(segment);
+        }
+        for (timeline, segments) in open {
+            let ranges = self.archive.holders.iter().flat_map(|it| &it.segments);
+            let last = ranges.filter(|range| range.last.timeline == timeline);
+            let last = last.map(|range| range.last).max();
+            let mut next = last.and_then(|last| last.next(size));
+            let behind = segments.into_iter().filter(|it| Some(*it) > last);
+            for segment in behind {
+                if next.is_some_and(|next| next != segment) {
+                    break;
+                }
+                let mut bytes = u64::from(self.parts.reach(segment));
+                let mut until = None;
+                if bytes < size.bytes() {
+                    let mut walker = Walker::default();
+                    let joined = self.walk(segment, &mut walker).await;
+                    (bytes, until) = (joined.bytes.into(), joined.until);
+                }
+                if bytes > 0 {
+                    self.archive.streamed.push(Streamed {
+                        segment,
+                        bytes,
+                        until,
+                    });
+                }
+                if bytes < size.bytes() {
+                    break;
+                }
+                next = segment.next(size);
+            }
+        }
+    }
+
+    /// Reads what was streamed of a segment.
+    async fn walk(&self, segment: SegmentName, walker: &mut Walker) -> stored::Joined {
+        let joined = self.parts.join(segment, |_, bytes| {
+            walker.feed(bytes);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        let Ok(joined) = joined.await;
+        for problem in &joined.problems {
+            tracing::warn!("what was streamed cannot all be read: {problem}");
+        }
+        joined
     }
 
     /// Plans, and learns on the way what planning asks for.
@@ -199,6 +268,18 @@ impl Gathered {
         {
             return Some(moments);
         }
+        if let Some(streamed) = self
+            .archive
+            .streamed
+            .iter()
+            .find(|it| it.segment == segment)
+        {
+            let mut walker = Walker::default();
+            let joined = self.walk(segment, &mut walker).await;
+            let whole = u64::from(joined.bytes) == streamed.bytes;
+            let found = walker.finish().ok().filter(|_| whole);
+            return found.map(|(moments, _)| moments);
+        }
         for place in &self.places {
             for format in Format::ALL {
                 let key = place.key(self.archive.generation, segment.into(), format);
@@ -228,6 +309,8 @@ async fn look(place: &Place, facts: &GenerationFacts) -> Result<Seen, StoreError
     let complete = listed.iter().filter(|listed| listed.complete);
     Ok(Seen {
         backups: complete.map(|listed| listed.id).collect(),
+        // What is streamed is deleted once it is archived: to be asked first.
+        streamed: stored::list(place, facts.generation).await?,
         wal: Wal::of(place, facts).await?,
     })
 }

@@ -12,6 +12,7 @@
 //! file       one file: which of its blocks are needed
 //! reads      which parts of which packs bring them
 //! chunks     reads, checks and writes those
+//! streamed   what was streamed of the last segment, put into pg_wal
 //! settings   what makes PostgreSQL recover
 //! restore    all of it, `pg_control` last
 //! scratch    a restored cluster that is looked into and removed
@@ -33,6 +34,7 @@ pub mod restore;
 pub mod scratch;
 pub mod settings;
 mod sources;
+mod streamed;
 mod tree;
 
 use std::{io, path::PathBuf};
@@ -42,8 +44,9 @@ pub use directory::{Destination, Refused};
 pub use restore::{Restored, Restoring, restore};
 pub use settings::Settings;
 pub use sources::NoSource;
+pub use streamed::Joining;
 
-use crate::backup::listing::EntryPath;
+use crate::{backup::listing::EntryPath, postgres::SegmentName};
 
 /// A restore that did not come to its end. The directory has no `pg_control`
 /// then, and the next restore goes on in it.
@@ -64,6 +67,21 @@ pub enum RestoreError {
         path: PathBuf,
         /// The cause.
         cause: io::Error,
+    },
+    /// What was streamed is less than was planned with.
+    #[error(
+        "only {bytes} of the {planned} streamed bytes of segment {segment} can be read ({reasons}); \
+         restore to an earlier target"
+    )]
+    Streamed {
+        /// The segment.
+        segment: SegmentName,
+        /// What can be read of it.
+        bytes: u64,
+        /// What was planned with.
+        planned: u64,
+        /// Why it is less.
+        reasons: String,
     },
     /// Files could not be made durable.
     #[error("make the restored files durable: {0}")]

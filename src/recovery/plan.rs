@@ -27,7 +27,7 @@ use self::{
 };
 pub use self::{
     answer::{Doubt, Gap, Leg, Plan, Reach, Reason, Refusal, Unfit},
-    archive::{Archive, Backup, Commit, Holder, Known, Moments, RestorePoint, Source},
+    archive::{Archive, Backup, Commit, Holder, Known, Moments, RestorePoint, Source, Streamed},
 };
 use crate::postgres::{Lsn, SegmentName, TimelineId};
 

@@ -12,7 +12,7 @@ use std::{
 use tokio::task::block_in_place;
 
 use super::{
-    Destination, Progress, RestoreError, Settings,
+    Destination, Joining, Progress, RestoreError, Settings,
     backup_manifest::BackupManifest,
     chunks::Bringing,
     data,
@@ -37,6 +37,8 @@ pub struct Restoring<'a> {
     pub patience: Duration,
     /// How the cluster recovers.
     pub settings: &'a Settings,
+    /// What was streamed of the WAL, and is not archived.
+    pub streamed: &'a Joining,
     /// The plan's file, where the settings name one.
     pub plan: Option<Vec<u8>>,
     /// How far it has come.
@@ -65,6 +67,7 @@ pub async fn restore(restoring: Restoring<'_>) -> Result<Restored, RestoreError>
         spare,
         patience,
         settings,
+        streamed,
         plan,
         progress,
     } = restoring;
@@ -86,6 +89,7 @@ pub async fn restore(restoring: Restoring<'_>) -> Result<Restored, RestoreError>
     let removed = data::restore(&bringing, manifest, tree, &mut verifiable).await?;
 
     let mode = manifest.control.mode;
+    streamed.place(&directory.join("pg_wal"), mode).await?;
     if let Some(file) = &manifest.control.file {
         let path = &manifest.control.path;
         let added = verifiable.add(path, file.size, file.modified, file.crc32c);

@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     archive::{
+        receive::{Source, Streaming},
         ship::{Goal, LaneEnd, Report, Seen, ShipError, Shipping, ship_observed},
         staging::Staging,
     },
@@ -43,6 +44,8 @@ const RESCAN: Duration = Duration::from_secs(5 * 60);
 /// in staging.
 const DRAIN: Duration = Duration::from_secs(20);
 
+/// How long streaming may take to end when the configuration is read again.
+const CHANGE: Duration = Duration::from_secs(5);
 /// How long a job may take to end then, before it is made to.
 const LAST_WORDS: Duration = Duration::from_secs(12);
 
@@ -60,10 +63,12 @@ pub struct Service {
 /// and on SIGHUP. Inside a tokio runtime.
 pub async fn run(load: impl Fn() -> anyhow::Result<Service>) -> anyhow::Result<()> {
     let service = load()?;
+    let source = Source::of(&service.config);
     let root = service.shipping.staging.root().to_owned();
     let _single = Single::on(&root)?;
     let mut signals = Signals::listen().context("listen for signals")?;
     let mut daemon = Daemon::new(service);
+    daemon.stream(source)?;
     let arrivals = Arrivals::in_directory(&root);
     let arrivals = arrivals.with_context(|| format!("watch \"{}\"", root.display()))?;
     let mut desk = Desk::open(&root);
@@ -96,7 +101,7 @@ pub async fn run(load: impl Fn() -> anyhow::Result<Service>) -> anyhow::Result<(
             ended = daemon.jobs.next_end() => daemon.jobs.ended(ended),
             () = tick(watchdog.as_mut()) => systemd::alive(),
             told = signals.next() => match told {
-                Told::Reload => daemon.reload(&load),
+                Told::Reload => daemon.reload(&load).await,
                 Told::End(signal) => break signal,
             },
         }
@@ -185,6 +190,7 @@ struct Daemon {
     watch: Watch,
     lanes: Lanes,
     passes: FuturesUnordered<LocalBoxFuture<'static, Ended>>,
+    streaming: Option<Streaming>,
     ended: UnboundedSender<LaneEnded>,
     ends: UnboundedReceiver<LaneEnded>,
 }
@@ -221,6 +227,7 @@ impl Daemon {
             watch,
             lanes,
             passes: FuturesUnordered::new(),
+            streaming: None,
             ended,
             ends,
         }
@@ -281,9 +288,18 @@ impl Daemon {
     }
 
     /// Takes the new configuration, or keeps the old one and says why.
-    fn reload(&mut self, load: impl Fn() -> anyhow::Result<Service>) {
+    async fn reload(&mut self, load: impl Fn() -> anyhow::Result<Service>) {
         systemd::reloading();
-        match load().and_then(|new| self.take_over(new)) {
+        let loaded = load().and_then(|new| {
+            let source = Source::of(&new.config);
+            self.take_over(new)?;
+            Ok(source)
+        });
+        let taken = match loaded {
+            Ok(source) => self.stream_anew(source).await,
+            Err(error) => Err(error),
+        };
+        match taken {
             Ok(()) => tracing::info!("the configuration was read again"),
             Err(error) => {
                 tracing::error!("the configuration from before stays in use: {error:#}");
@@ -314,7 +330,37 @@ impl Daemon {
         Ok(())
     }
 
+    fn stream(&mut self, source: Option<Source>) -> anyhow::Result<()> {
+        let streaming = source.map(|source| Streaming::begin(source, &self.shipping));
+        self.streaming = streaming.transpose().context("begin to stream")?;
+        Ok(())
+    }
+
+    /// Stores, keys and the server may be others now.
+    async fn stream_anew(&mut self, source: Option<Source>) -> anyhow::Result<()> {
+        self.end_streaming().await;
+        self.stream(source)
+    }
+
+    async fn end_streaming(&mut self) {
+        if let Some(streaming) = self.streaming.take()
+            && timeout(CHANGE, streaming.end()).await.is_err()
+        {
+            tracing::warn!("a store did not get the last of what is streamed");
+        }
+    }
+
     async fn drain(&mut self) {
+        let streaming = self.streaming.take();
+        let end = async move {
+            if let Some(streaming) = streaming {
+                streaming.end().await;
+            }
+        };
+        tokio::join!(end, self.drain_work());
+    }
+
+    async fn drain_work(&mut self) {
         self.jobs.stop(NixSignal::SIGTERM);
         let deadline = Instant::now() + LAST_WORDS;
         while !self.passes.is_empty() || !self.talks.is_empty() || self.jobs.is_busy() {

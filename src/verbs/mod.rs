@@ -31,6 +31,7 @@ mod wal_fetch;
 mod wal_list;
 mod wal_prefetch;
 mod wal_push;
+mod wal_receive;
 
 use std::io;
 
@@ -56,6 +57,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Verb::Wal(Wal::Push { path }) => wal_push::run(&Host::load(global)?, &path),
         Verb::Wal(Wal::Fetch(fetch)) => wal_fetch::run(global, &fetch),
         Verb::Wal(Wal::Prefetch(prefetch)) => wal_prefetch::run(global, &prefetch),
+        Verb::Wal(Wal::Receive { parent, command }) => wal_receive::run(parent, &command),
         Verb::Wal(Wal::List(list)) => wal_list::run(&Host::load(global)?, &list),
         Verb::Ship => ship::run(&Host::load(global)?),
         Verb::Run => run::run(global),

@@ -122,6 +122,7 @@ pub(super) async fn carry_out(
         spare: once(&planned.others),
         patience: host.config.fetch.timeout,
         settings,
+        streamed: &planned.streamed,
         // A standby goes on behind the end of the plan.
         plan: (!settings.standby).then(|| plan.to_json()),
         progress,

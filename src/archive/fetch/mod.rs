@@ -129,6 +129,9 @@ impl Recovery {
     /// half, waits for it. `None`: ask the stores.
     pub fn fetch_local(&self, request: Request) -> Result<Option<Fetched>, FetchError> {
         let Request { name, to } = request;
+        if self.has_placed(name) {
+            return Ok(Some(in_pg_wal()));
+        }
         let mut here = self.fetch_here(name, to)?;
         if let (Err(_), WalFileName::Segment(segment), Some(spool)) = (&here, name, &self.spool)
             && talk::wait_for(spool, segment)
@@ -194,6 +197,9 @@ impl Recovery {
         config: &Config,
         request: Request<'_>,
     ) -> Result<Fetched, FetchError> {
+        if self.has_placed(request.name) {
+            return Ok(in_pg_wal());
+        }
         let time = config.fetch.timeout;
         let time = if self.standby {
             time.min(STANDBY_PATIENCE)
@@ -372,6 +378,15 @@ impl Recovery {
             _ => None,
         };
         damaged.filter_map(suspect).collect()
+    }
+}
+
+/// What `restore` put into `pg_wal` ends the archive for this recovery, though
+/// somebody may have archived the whole segment since: the plan that was shown
+/// holds.
+fn in_pg_wal() -> Fetched {
+    Fetched::Absent {
+        asked: "the plan, by which what was streamed of it is in pg_wal".to_owned(),
     }
 }
 

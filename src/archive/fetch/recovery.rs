@@ -89,6 +89,12 @@ impl Recovery {
         self.plan.as_ref().map(|plan| plan.needs(name))
     }
 
+    /// Whether it is in `pg_wal` by the plan.
+    pub(super) fn has_placed(&self, name: WalFileName) -> bool {
+        let plan = self.plan.as_ref();
+        plan.is_some_and(|plan| plan.has_placed(name))
+    }
+
     /// Whether a later segment would make the absence of `name` a gap.
     pub(super) fn looks_behind(&self, name: WalFileName) -> bool {
         self.plan.is_none() && matches!(name, WalFileName::Segment(_))

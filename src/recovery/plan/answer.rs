@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::archive::{Backup, Commit, Holder, Source};
+use super::archive::{Backup, Commit, Holder, Source, Streamed};
 use crate::{
     archive::plan::{FetchPlan, SegmentRange},
     layout::Generation,
@@ -33,12 +33,14 @@ pub struct Plan {
     pub timeline_setting: String,
     /// The timelines that it replays, in order.
     pub way: Vec<Leg>,
-    /// The segments that it needs, in recovery's order, from the backup's
-    /// start to where it stops. One more is in it where the last record may
-    /// reach over.
+    /// The archived segments that it needs, in recovery's order, from the
+    /// backup's start to where it stops. One more is in it where the last
+    /// record may reach over.
     pub segments: Vec<SegmentRange>,
     /// How many those are.
     pub count: u64,
+    /// What it needs behind those, and was streamed only.
+    pub streamed: Vec<Streamed>,
     /// The timelines of the way whose history files are archived.
     pub histories: Vec<TimelineId>,
     /// What each consulted source has of these segments, as runs.
@@ -385,6 +387,7 @@ impl From<&Plan> for FetchPlan {
         );
         fetch.segments = plan.segments.clone();
         fetch.histories = plan.histories.clone();
+        fetch.placed = plan.streamed.iter().map(|it| it.segment).collect();
         fetch
     }
 }

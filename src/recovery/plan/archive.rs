@@ -28,6 +28,21 @@ pub struct Archive {
     /// Who was asked for segments, and answered. One that did not answer is
     /// not here: it is not known what it has.
     pub holders: Vec<Holder>,
+    /// What was streamed of segments that no source has as a whole, by name.
+    pub streamed: Vec<Streamed>,
+}
+
+/// The beginning of a segment, as far as it was streamed without a hole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Streamed {
+    /// The segment.
+    pub segment: SegmentName,
+    /// How many of its bytes there are, at least one; all of them where the
+    /// next segment was streamed too.
+    pub bytes: u64,
+    /// Everything that PostgreSQL had flushed by then is in it; `None` where
+    /// nobody has looked.
+    pub until: Option<Timestamp>,
 }
 
 /// A base backup.

@@ -142,7 +142,8 @@ impl<'a> Choice<'a, '_> {
         }
         let (first, last) = self.archive.segment_size.numbers(&wal).into_inner();
         match track.reach(first) {
-            Some(reach) if reach >= last => Ok(()),
+            Some(reach) if reach >= last && track.end_of(last) >= backup.stop => Ok(()),
+            Some(reach) if reach >= last => Err(Unfit::WalMissing(track.name(last))),
             Some(reach) => Err(Unfit::WalMissing(track.name(reach + 1))),
             None => Err(Unfit::WalMissing(track.name(first))),
         }

@@ -25,7 +25,13 @@ impl Aim<'_> {
                 self.gaps(track, reach)?,
             ),
         };
-        let segments = track.ranges(first, last);
+        let streamed = track.streamed(first, last);
+        // They are the last ones.
+        let count = last + 1 - first - streamed.len() as u64;
+        let segments = match count {
+            0 => Vec::new(),
+            count => track.ranges(first, first + count - 1),
+        };
         let holders = self.archive.holders.iter().map(|holder| Holder {
             source: holder.source.clone(),
             segments: track.part(&holder.segments, first, last),
@@ -43,7 +49,8 @@ impl Aim<'_> {
             way: legs(track, backup, last),
             holders: holders.collect(),
             segments,
-            count: last - first + 1,
+            count,
+            streamed,
             histories: timelines
                 .filter(|timeline| self.archive.histories.contains_key(timeline))
                 .collect(),

@@ -4,4 +4,5 @@ mod case;
 mod histories;
 mod holes;
 mod scenarios;
+mod streamed;
 pub(crate) mod world;

@@ -1,7 +1,7 @@
 //! The WAL along one way through the timelines: which numbers are there, and
 //! which are missing.
 
-use super::archive::Archive;
+use super::archive::{Archive, Streamed};
 use crate::{
     archive::plan::SegmentRange,
     postgres::{
@@ -19,6 +19,9 @@ pub(super) struct Track {
     stretches: Vec<Stretch>,
     /// First and last number of what is there without a break, in order.
     runs: Vec<(u64, u64)>,
+    /// What was streamed behind the last archived segment, by number. It is
+    /// part of the last run.
+    streamed: Vec<(u64, Streamed)>,
 }
 
 impl Track {
@@ -29,12 +32,45 @@ impl Track {
         let stretches = ancestry.stretches(size);
         let held = archive.holders.iter().flat_map(|holder| &holder.segments);
         let runs = merged(clipped(held, &stretches, size));
-        Track {
+        let mut track = Track {
             ancestry,
             size,
             stretches,
             runs,
+            streamed: Vec::new(),
+        };
+        track.go_on_with(&archive.streamed);
+        track
+    }
+
+    /// Only what follows on the last archived segment leads anywhere, and
+    /// nothing leads on from a segment that is not whole.
+    fn go_on_with(&mut self, streamed: &[Streamed]) {
+        let on_the_way = streamed.iter().filter_map(|it| {
+            let number = it.segment.number(self.size)?;
+            (self.name(number) == it.segment).then_some((number, *it))
+        });
+        let mut on_the_way: Vec<(u64, Streamed)> = on_the_way.collect();
+        on_the_way.sort_unstable_by_key(|(number, _)| *number);
+        for (number, it) in on_the_way {
+            let is_whole = |(_, it): &(u64, Streamed)| it.bytes >= self.size.bytes();
+            if !self.streamed.last().is_none_or(is_whole) {
+                return;
+            }
+            match self.runs.last_mut() {
+                Some(run) if run.1 + 1 == number => run.1 = number,
+                None => self.runs.push((number, number)),
+                Some(_) => continue,
+            }
+            self.streamed.push((number, it));
         }
+    }
+
+    /// What was streamed of the numbers from `first` to `last`.
+    pub(super) fn streamed(&self, first: u64, last: u64) -> Vec<Streamed> {
+        let within = self.streamed.iter();
+        let within = within.filter(|(number, _)| (first..=last).contains(number));
+        within.map(|(_, it)| *it).collect()
     }
 
     pub(super) fn timeline(&self) -> TimelineId {
@@ -51,9 +87,12 @@ impl Track {
         Lsn(number.saturating_mul(self.size.bytes()))
     }
 
-    /// The first position behind it.
+    /// The first position behind it, or behind what was streamed of it.
     pub(super) fn end_of(&self, number: u64) -> Lsn {
-        Lsn((number + 1).saturating_mul(self.size.bytes()))
+        let mut streamed = self.streamed.iter();
+        let bytes = streamed.find_map(|(it, streamed)| (*it == number).then_some(streamed.bytes));
+        let start = number.saturating_mul(self.size.bytes());
+        Lsn(start.saturating_add(bytes.unwrap_or(self.size.bytes())))
     }
 
     /// The name of segment `number` on this way.

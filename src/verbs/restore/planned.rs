@@ -10,7 +10,7 @@ use crate::{
     config::ConfigError,
     postgres::TimelineId,
     recovery::{
-        archives,
+        Joining, archives,
         gather::Gathered,
         plan::{Plan, Reason, Refusal, Request, Step, TimelineChoice},
     },
@@ -25,6 +25,8 @@ pub(in crate::verbs) struct Planned {
     /// The stores that were consulted: those that have the backup, and others.
     pub(in crate::verbs) holding: Vec<Place>,
     pub(in crate::verbs) others: Vec<Place>,
+    /// What was streamed, and goes into `pg_wal`.
+    pub(in crate::verbs) streamed: Joining,
     /// Why each of the rest was not.
     pub(super) unable: Vec<(StoreName, String)>,
 }
@@ -95,6 +97,11 @@ fn planned(plan: Plan, mut gathered: Gathered) -> anyhow::Result<Planned> {
     let (holding, others) = gathered.consulted().iter().cloned().partition(holds);
     Ok(Planned {
         manifest: manifest.with_context(|| format!("the manifest of {id} is gone"))?,
+        streamed: Joining {
+            parts: gathered.parts,
+            segments: plan.streamed.clone(),
+            segment_size: plan.segment_size,
+        },
         plan,
         holding,
         others,

@@ -13,7 +13,7 @@ use crate::{
     postgres::{Lsn, SegmentName},
     recovery::{
         Destination,
-        plan::{Gap, Holder, Plan, Target},
+        plan::{Gap, Holder, Plan, Streamed, Target},
     },
     verbs::counted,
 };
@@ -31,6 +31,8 @@ pub(super) struct Shown<'a> {
     segments: u64,
     first_segment: Option<SegmentName>,
     last_segment: Option<SegmentName>,
+    /// What goes into `pg_wal` besides.
+    streamed: Vec<ShownStreamed>,
     last_commit: Option<Timestamp>,
     /// The first position that is not reached.
     end: Lsn,
@@ -42,6 +44,16 @@ pub(super) struct Shown<'a> {
     free_bytes: Option<u64>,
     gaps: Vec<String>,
     doubts: Vec<String>,
+}
+
+/// A segment of which the archive has streamed parts alone.
+#[derive(Serialize)]
+struct ShownStreamed {
+    segment: SegmentName,
+    bytes: u64,
+    /// Everything that was flushed by then is in it; null for one that was
+    /// streamed to its end.
+    until: Option<Timestamp>,
 }
 
 impl<'a> Shown<'a> {
@@ -56,6 +68,7 @@ impl<'a> Shown<'a> {
             segments: plan.count,
             first_segment: plan.first(),
             last_segment: plan.last(),
+            streamed: plan.streamed.iter().map(streamed).collect(),
             last_commit: plan.last_commit.map(|commit| commit.time),
             end: plan.end,
             stores: planned
@@ -118,6 +131,16 @@ impl<'a> Shown<'a> {
                 holders.join(", ")
             )?;
         }
+        for one in &shown.streamed {
+            let until = one.until.map(|time| format!(" until {time}"));
+            writeln!(
+                out,
+                "          and {} of {}, streamed{}",
+                ByteSize(one.bytes),
+                one.segment,
+                until.unwrap_or_default()
+            )?;
+        }
         match shown.last_commit {
             Some(time) => writeln!(out, "reaches   {} with the last commit at {time}", plan.end)?,
             None => writeln!(out, "reaches   {}", plan.end)?,
@@ -147,6 +170,19 @@ impl<'a> Shown<'a> {
             free.unwrap_or_default()
         )?;
         Ok(())
+    }
+}
+
+fn streamed(one: &Streamed) -> ShownStreamed {
+    let Streamed {
+        segment,
+        bytes,
+        until,
+    } = *one;
+    ShownStreamed {
+        segment,
+        bytes,
+        until,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     super::{
         Archive, Backup, Commit, Holder, Known, Moments, Plan, Refusal, Request, RestorePoint,
-        Source, Step, Target, TimelineChoice, plan,
+        Source, Step, Streamed, Target, TimelineChoice, plan,
     },
     world::at,
 };
@@ -34,6 +34,7 @@ pub(super) fn case() -> Case {
             backups: Vec::new(),
             histories: BTreeMap::new(),
             holders: Vec::new(),
+            streamed: Vec::new(),
         },
         commits: BTreeMap::new(),
         points: BTreeMap::new(),
@@ -63,6 +64,16 @@ impl Case {
                 segments: vec![range],
             }),
         }
+        self
+    }
+
+    /// So many bytes of segment `number` were streamed.
+    pub(super) fn streamed(mut self, timeline: u32, number: u64, bytes: u64) -> Self {
+        self.archive.streamed.push(Streamed {
+            segment: name(timeline, number),
+            bytes,
+            until: None,
+        });
         self
     }
 

@@ -79,6 +79,7 @@ impl World {
                 backups: Vec::new(),
                 histories: BTreeMap::new(),
                 holders: Vec::new(),
+                streamed: Vec::new(),
             },
             records: BTreeMap::new(),
             ancestors: BTreeMap::new(),
