@@ -159,6 +159,7 @@ pub async fn delete(
     let manifests = of(|what| matches!(what, Object::Manifest(_)));
     let data = of(|what| matches!(what, Object::Data(_)));
     let wal = of(|what| matches!(what, Object::Wal(_)));
+    let streamed = of(|what| matches!(what, Object::Streamed(_)));
     let markers = of(|what| matches!(what, Object::Marker(_)));
 
     look_again(&mut hands).await?;
@@ -176,6 +177,7 @@ pub async fn delete(
             each(&mut hands, batch, AT_ONCE).await;
         }
     }
+    each(&mut hands, &streamed, AT_ONCE).await;
     each(&mut hands, &markers, 1).await;
     let outcomes = hands.into_iter().map(|hand| Outcome {
         store: hand.held.store().clone(),

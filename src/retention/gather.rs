@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::{
     delete::{Held, Stored},
-    plan::{Backup, Data, History, Holdings, Object, ObjectId, Running, WalFile},
+    plan::{Backup, Data, History, Holdings, Object, ObjectId, Running, Streamed, WalFile},
 };
 use crate::{
     archive::{
@@ -23,8 +23,8 @@ use crate::{
         staging::{Staged, Staging},
     },
     backup::{Manifest, base, references},
-    layout::{BackupId, Generation, Key},
-    postgres::{TimelineId, WalFileName},
+    layout::{BackupId, Generation, Key, StreamPart},
+    postgres::{SegmentName, TimelineId, WalFileName},
     store::StoreName,
 };
 use look::{Seen, look};
@@ -156,6 +156,7 @@ impl Gathering<'_> {
             data,
             running,
             wal: self.wal(generation),
+            streamed: self.streamed(generation),
         })
     }
 
@@ -290,6 +291,29 @@ impl Gathering<'_> {
             .collect()
     }
 
+    fn streamed(&self, generation: Generation) -> Vec<Streamed> {
+        let mut streamed: BTreeMap<StreamPart, Streamed> = BTreeMap::new();
+        for seen in self.seen {
+            let held = &seen.parts[&generation];
+            let whole = held.wal.iter().filter_map(|(name, _)| match name {
+                WalFileName::Segment(segment) => Some(*segment),
+                _ => None,
+            });
+            let whole: BTreeSet<SegmentName> = whole.collect();
+            for (part, info) in &held.streamed {
+                let modified = info.modified.unwrap_or_else(Timestamp::now);
+                let one = streamed.entry(*part).or_insert(Streamed {
+                    part: *part,
+                    modified,
+                    is_whole: true,
+                });
+                one.modified = one.modified.max(modified);
+                one.is_whole &= whole.contains(&part.segment);
+            }
+        }
+        streamed.into_values().collect()
+    }
+
     async fn histories(
         &self,
         generation: Generation,
@@ -350,6 +374,9 @@ fn held_by(place: &Place, seen: &Seen, numbers: &HashMap<Key, ObjectId>) -> Held
         }
         for (name, info) in &part.wal {
             add(Object::Wal(*name), &info.key, info.size);
+        }
+        for (streamed, info) in &part.streamed {
+            add(Object::Streamed(*streamed), &info.key, info.size);
         }
         for marker in &part.markers {
             let what = Object::Marker(marker.id.to_string());

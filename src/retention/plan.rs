@@ -22,7 +22,7 @@ use std::{
 use jiff::Timestamp;
 
 pub use self::{
-    archive::{Backup, Data, History, Holdings, ObjectId, Rules, Running, WalFile},
+    archive::{Backup, Data, History, Holdings, ObjectId, Rules, Running, Streamed, WalFile},
     decision::{Decision, Deletion, Gone, Kept, KeptBackup, KeptWal, Object},
 };
 use crate::postgres::{TimelineId, WalFileName, ancestry::Ancestry};
@@ -196,9 +196,33 @@ fn decide_wal(rules: &Rules, holdings: &Holdings, kept: &KeptIds, decision: &mut
             }),
         }
     }
+    decide_streamed(holdings, &needs, decision);
     // All timelines' oldest first. The sort is stable.
     gone.sort_by_key(|(number, _)| *number);
     decision.delete.extend(gone.into_iter().map(|(_, it)| it));
+}
+
+/// What was streamed of a segment is needed as long as the segment would be, and
+/// is not there as a whole: a timeline's last one never is.
+fn decide_streamed(holdings: &Holdings, needs: &Needs, decision: &mut Decision) {
+    for streamed in &holdings.streamed {
+        let segment = streamed.part.segment;
+        let file = WalFile {
+            name: WalFileName::Segment(segment),
+            modified: streamed.modified,
+            waits: false,
+        };
+        let why = match needs.keeps(&file, segment.number(holdings.segment_size)) {
+            _ if streamed.is_whole => Gone::Whole,
+            Ok(_) => continue,
+            Err(why) => why,
+        };
+        decision.delete.push(Deletion {
+            generation: holdings.generation,
+            what: Object::Streamed(streamed.part),
+            why,
+        });
+    }
 }
 
 /// From where on WAL is needed, and why.

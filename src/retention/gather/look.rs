@@ -14,7 +14,7 @@ use crate::{
         staging,
     },
     backup::{base, running},
-    layout::{BackupId, Generation, Key},
+    layout::{BackupId, Generation, Key, StreamPart},
     postgres::WalFileName,
     store::{ObjectInfo, StoreError},
 };
@@ -44,6 +44,7 @@ pub(super) struct Part {
     pub(super) markers: Vec<Marker>,
     pub(super) manifests: Vec<(BackupId, ObjectInfo)>,
     pub(super) wal: Vec<(WalFileName, ObjectInfo)>,
+    pub(super) streamed: Vec<(StreamPart, ObjectInfo)>,
 }
 
 /// The marker of a backup that is running, or died.
@@ -119,6 +120,15 @@ async fn look_at(place: &Place, generation: Generation) -> Result<Part, StoreErr
         part.markers.extend(marker);
         part.manifests.extend(manifest.map(|info| (id, info)));
     }
+    let mut streamed = Vec::new();
+    // Before the segments: one that becomes whole meanwhile is seen as such.
+    let prefix = place.layout.stream_prefix(generation);
+    base::each(place, &prefix, |info| {
+        if let Some(Key::Stream(_, part, _)) = place.layout.parse(&info.key) {
+            streamed.push((part, info));
+        }
+    })
+    .await?;
     let prefix = place.layout.wal_prefix(generation);
     base::each(place, &prefix, |info| {
         if let Some(Key::Wal(_, name, _)) = place.layout.parse(&info.key) {
@@ -126,6 +136,7 @@ async fn look_at(place: &Place, generation: Generation) -> Result<Part, StoreErr
         }
     })
     .await?;
+    part.streamed = streamed;
     Ok(part)
 }
 

@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{
-    layout::Generation,
+    layout::{Generation, StreamPart},
     postgres::{Lsn, SegmentSize, TimelineId, WalFileName, history::Ancestor},
 };
 
@@ -54,6 +54,19 @@ pub struct Holdings {
     /// Its WAL: segments, partial ones, backup history files. History files
     /// are passed over, since they stay.
     pub wal: Vec<WalFile>,
+    /// Parts of segments that were streamed.
+    pub streamed: Vec<Streamed>,
+}
+
+/// A streamed part of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Streamed {
+    /// Which part.
+    pub part: StreamPart,
+    /// When it was stored, by the store's clock.
+    pub modified: Timestamp,
+    /// Whether every store that has it has the whole segment too.
+    pub is_whole: bool,
 }
 
 /// A history file.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::archive::ObjectId;
 use crate::{
-    layout::Generation,
+    layout::{Generation, StreamPart},
     postgres::{TimelineId, WalFileName},
 };
 
@@ -43,6 +43,8 @@ pub enum Object {
     Data(ObjectId),
     /// A file of the WAL.
     Wal(WalFileName),
+    /// A streamed part of a segment.
+    Streamed(StreamPart),
     /// The marker of the backup with this id.
     Marker(String),
 }
@@ -62,6 +64,8 @@ pub enum Gone {
     BelowBackups,
     /// WAL older than the window, without a backup.
     WithoutBackup,
+    /// Streamed parts of a segment that is stored as a whole.
+    Whole,
     /// A backup that died.
     Silent(Timestamp),
 }
@@ -79,6 +83,7 @@ impl fmt::Display for Gone {
             Gone::WithoutBackup => {
                 f.write_str("it is older than the window, and there is no backup to replay it on")
             }
+            Gone::Whole => f.write_str("the whole segment is stored"),
             Gone::Silent(heartbeat) => write!(f, "the backup was last heard of at {heartbeat}"),
         }
     }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    layout::Generation,
+    layout::{Generation, StreamPart},
     postgres::{Lsn, SegmentName, SegmentSize, history},
     recovery::plan::{
         Request, Step, Target, TimelineChoice,
@@ -43,6 +43,7 @@ fn holdings(generation: u32) -> Holdings {
         data: Vec::new(),
         running: Vec::new(),
         wal: Vec::new(),
+        streamed: Vec::new(),
     }
 }
 
@@ -120,6 +121,7 @@ fn told(decision: &Decision) -> String {
         Object::Manifest(id) => id.clone(),
         Object::Data(id) => format!("#{}", id.0),
         Object::Wal(name) => format!("{}:{}", name.timeline(), number(*name, size())),
+        Object::Streamed(part) => format!("{}:{part}", part.segment),
         Object::Marker(id) => format!("!{id}"),
     });
     told.collect::<Vec<_>>().join(" ")
@@ -335,4 +337,29 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn streamed_parts_go_with_the_whole_segment_and_with_its_time() {
+    let segment = |it: i64| SegmentName::numbered(it as u64, TimelineId(1), size());
+    let streamed = |made: i64, is_whole| Streamed {
+        part: StreamPart {
+            segment: segment(made),
+            from: 0,
+            to: 8,
+        },
+        modified: day(made),
+        is_whole,
+    };
+    let mut holdings = holdings(1).days(1, 1..=50).backup(1, 10, &[]);
+    let holdings_streamed = [(5, false), (20, false), (49, true), (51, false)];
+    holdings.streamed = holdings_streamed.map(|it| streamed(it.0, it.1)).to_vec();
+    let decision = prune(&rules(51, 30, 1), &[holdings]);
+    let gone = decision.delete.iter().filter_map(|it| match it.what {
+        Object::Streamed(part) => Some((part.segment, it.why.clone())),
+        _ => None,
+    });
+    let gone: Vec<_> = gone.collect();
+    let expected = [(segment(5), Gone::BelowBackups), (segment(49), Gone::Whole)];
+    assert_eq!(gone, expected);
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     layout::{Generation, Key},
-    postgres::WalFileName,
+    postgres::{SegmentName, WalFileName},
     retention::{
         delete::{Outcome, Sum},
         gather::Gathered,
@@ -28,6 +28,8 @@ pub(super) struct Shown {
     wal: Vec<Wal>,
     /// What goes of backups' data.
     data: Vec<Data>,
+    /// What goes of what was streamed, segment by segment.
+    streamed: Vec<Streamed>,
     /// The markers of dead backups that go.
     markers: Vec<Marker>,
     stores: Vec<Store>,
@@ -57,6 +59,15 @@ struct Data {
     /// Whose packs; null for index objects, which are nobody's own.
     backup: Option<String>,
     objects: u64,
+    why: String,
+}
+
+#[derive(Serialize)]
+struct Streamed {
+    generation: Generation,
+    segment: SegmentName,
+    /// How many of its parts.
+    parts: u64,
     why: String,
 }
 
@@ -91,6 +102,7 @@ impl Shown {
             backups: backups(decision),
             wal: wal(decision),
             data: data(gathered, decision),
+            streamed: streamed(decision),
             markers: markers(decision),
             stores: stores.collect(),
         }
@@ -155,6 +167,16 @@ impl Shown {
             };
             let objects = counted(*objects, "object goes", "objects go");
             writeln!(out, "{what}: {objects}: {why}")?;
+        }
+        for Streamed {
+            segment,
+            parts,
+            why,
+            ..
+        } in &self.streamed
+        {
+            let parts = counted(*parts, "streamed part", "streamed parts");
+            writeln!(out, "{parts} of {segment}: {why}")?;
         }
         for Marker { id, why, .. } in &self.markers {
             writeln!(out, "the marker of {id} goes: {why}")?;
@@ -279,6 +301,25 @@ fn data(gathered: &Gathered, decision: &Decision) -> Vec<Data> {
         why,
     })
     .collect()
+}
+
+fn streamed(decision: &Decision) -> Vec<Streamed> {
+    let mut parts: BTreeMap<(Generation, SegmentName, String), u64> = BTreeMap::new();
+    for deletion in &decision.delete {
+        if let Object::Streamed(part) = deletion.what {
+            let of = (deletion.generation, part.segment, deletion.why.to_string());
+            *parts.entry(of).or_default() += 1;
+        }
+    }
+    let parts = parts.into_iter();
+    parts
+        .map(|((generation, segment, why), parts)| Streamed {
+            generation,
+            segment,
+            parts,
+            why,
+        })
+        .collect()
 }
 
 fn markers(decision: &Decision) -> Vec<Marker> {
