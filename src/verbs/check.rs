@@ -8,6 +8,7 @@ mod postgres;
 mod roundtrip;
 mod staging;
 mod stores;
+mod stream;
 
 use std::io::{self, Write};
 

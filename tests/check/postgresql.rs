@@ -137,3 +137,15 @@ fn a_stopped_server_is_a_warning_and_the_rest_is_examined() {
         .says("ok       store two: ")
         .says("nothing would lose data; 1 warning\n");
 }
+
+#[test]
+fn a_slot_without_a_bound_is_named_where_one_is_streamed_by() {
+    let archive = Archive::new();
+    archive.check().says_not(" stream: ");
+    let stream = "[stream]\nenabled = true\n\n";
+    archive.site.reconfigure(|text| format!("{stream}{text}"));
+    archive
+        .check()
+        .says("warning  stream: max_slot_wal_keep_size is not set")
+        .says("note     stream: there is no replication slot \"walkeep\"");
+}

@@ -11,6 +11,7 @@ use super::{
     command::{Invocation, Kind, Verdict, judge},
     findings::{Findings, Severity},
     staging::size,
+    stream,
 };
 use crate::{
     cli::Global,
@@ -63,7 +64,10 @@ pub(super) fn examine(
         config.cluster.data_directory.as_deref(),
         Some(identity.postgres_major),
     );
-    if bin.is_none_or(|bin| !bin.join("postgres").is_file()) {
+    if bin
+        .as_deref()
+        .is_none_or(|bin| !bin.join("postgres").is_file())
+    {
         findings.add(
             Severity::Note,
             SUBJECT,
@@ -94,6 +98,8 @@ pub(super) fn examine(
             "nothing, where its primary archives here too",
         );
     }
+    let programs = (bin.as_deref(), identity.postgres_major);
+    stream::examine(config, programs, session, findings);
     match ask(session) {
         Ok((settings, archiver)) => {
             let names = Settings {
