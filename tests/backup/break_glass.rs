@@ -1,11 +1,14 @@
 //! docs/BREAK-GLASS.md, executed: its own commands, in order.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, time::Duration};
+
+use jiff::Timestamp;
+use serde_json::Value;
 
 use super::{
     archiving,
     support::{
-        host::{TempDir, as_server_user, hand_over, skip},
+        host::{TempDir, as_server_user, hand_over, skip, wait_until, walkeep_binary},
         postgres::Cluster,
         s3::{S3Server, Versitygw, free_address},
         site::Site,
@@ -45,6 +48,10 @@ fn recovers_by_the_page(server: &S3Server, kind: &str) {
     let last = primary.switch_wal();
     primary.wait_archived(&last);
     site.walkeep(&["ship"]).expect(0);
+    // And what no archived segment has.
+    let stream = "[stream]\nenabled = true\ninterval = \"1s\"\n\n";
+    site.reconfigure(|text| format!("{stream}{text}"));
+    stream_some(&primary, &site);
     let wanted = sums(&primary);
     primary.kill();
 
@@ -77,6 +84,37 @@ fn recovers_by_the_page(server: &S3Server, kind: &str) {
     restored.wait_promoted();
     assert_eq!(sums(&restored), wanted);
     assert_eq!(damaged(&restored), 0);
+}
+
+/// Streams for a while, in the middle of which something is written; in both
+/// formats.
+fn stream_some(primary: &Cluster, site: &Site) {
+    for format in ["zstd", "gzip"] {
+        let other = |text: String| {
+            let text = text.replace("format = \"gzip\"", "format = \"zstd\"");
+            text.replace("format = \"zstd\"", &format!("format = \"{format}\""))
+        };
+        site.reconfigure(other);
+        let mut daemon = Command::new(walkeep_binary());
+        let daemon = as_server_user(&mut daemon)
+            .arg("--config")
+            .arg(site.config())
+            .arg("run");
+        let mut daemon = daemon.spawn().expect("start walkeep run");
+        primary.sql(&format!(
+            "INSERT INTO kept SELECT -i, '{format}', 'streamed' FROM generate_series({0}, {0} + 10) i",
+            1 + daemon.id()
+        ));
+        let written = Timestamp::now() + Duration::from_secs(1);
+        wait_until("it is streamed", Duration::from_secs(60), || {
+            let state = fs::read(site.staging().join("stream/state.json")).unwrap_or_default();
+            let state: Value = serde_json::from_slice(&state).unwrap_or_default();
+            let until = state["stores"]["one"]["until"].as_str();
+            until.is_some_and(|it| it.parse::<Timestamp>().unwrap() > written)
+        });
+        daemon.kill().expect("kill it");
+        daemon.wait().expect("wait for it");
+    }
 }
 
 /// Ends the server that the page started.
