@@ -156,6 +156,7 @@ pub(super) fn render(facts: &Facts) -> String {
     text.push_str(SERVE);
     text.push_str(SCHEDULE);
     text.push_str(ALERTS);
+    text.push_str(STREAM);
     text.push_str(STORES);
     for store in &facts.stores {
         store.write(&mut text);
@@ -244,6 +245,14 @@ const ALERTS: &str = "
 # [[alerts.sink]]
 # type = \"webhook\"                  # webhook | slack | smtp | command
 # url_file = \"…\"
+";
+
+const STREAM: &str = "
+# The segment that is still being written, too: with the host goes what was
+# written in the last interval. Set max_slot_wal_keep_size in PostgreSQL.
+[stream]
+# enabled = true
+# interval = \"10s\"
 ";
 
 const STORES: &str = "
