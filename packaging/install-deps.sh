@@ -7,8 +7,8 @@
 #   build  a C++ compiler, pkg-config and the system zlib's header
 #   demo   ... and a PostgreSQL server, 13 or later, with its client programs
 #   test   ... and python3, gzip, zstd and curl, which read back what walkeep
-#          wrote, Chromium, which shows the page, and promtool, which checks
-#          Prometheus' rules
+#          wrote, Chromium, which shows the page, promtool, which checks
+#          Prometheus' rules, and systemd, which examines the units
 #
 # What is there is found by trying it, wherever it came from. When nothing is
 # missing, nothing is said or done. Packages come from apt, as root or through
@@ -91,6 +91,7 @@ if [ "$goal" = test ]; then
     has curl || packages="$packages curl"
     has chromium || wanted="$wanted chromium"
     has promtool || wanted="$wanted prometheus"
+    has systemd-analyze || packages="$packages systemd"
 fi
 packages=${packages# }
 wanted=${wanted# }

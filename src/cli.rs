@@ -60,7 +60,11 @@ pub enum Verb {
     /// Bring everything staged to every store, then exit
     Ship,
     /// Ship what arrives, as it arrives, until told to end
-    Run,
+    Run {
+        /// Leave what [schedule] says to others, such as systemd's timers
+        #[arg(long)]
+        no_schedule: bool,
+    },
     /// Take and list base backups
     #[command(subcommand)]
     Backup(Backup),
@@ -368,6 +372,11 @@ pub enum Alerts {
     Ack {
         /// Its id, as `alerts` prints it
         id: String,
+    },
+    /// Tell every sink that a systemd unit failed: what OnFailure= of the units runs
+    Failed {
+        /// Its name; of walkeep-backup@NAME.service, NAME is the cluster
+        unit: String,
     },
     /// Send a test through one sink, and say what came of it
     Test {

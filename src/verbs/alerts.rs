@@ -3,12 +3,14 @@
 
 use std::io::Write;
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Host, block_on, gap::who, print_json};
 use crate::{
     catalog::{Acknowledgement, AlertRecord, Severity},
+    cli::Global,
     config::{Config, ConfigError},
     serve::{
         alerts::{Thresholds, conditions, span},
@@ -28,7 +30,7 @@ struct Line<'a> {
     alert: &'a AlertRecord,
 }
 
-/// The result of `alerts test`.
+/// The result of `alerts test`, and a line of that of `alerts failed`.
 #[derive(Debug, Serialize)]
 struct Tried<'a> {
     sink: &'a str,
@@ -94,6 +96,52 @@ pub(super) fn run_ack(host: &Host, id: &str) -> anyhow::Result<u8> {
         writeln!(out, "\"{id}\" stays open, and is not told again")?;
     }
     Ok(0)
+}
+
+/// Once and to every sink: whoever runs this has nobody else to tell.
+pub(super) fn run_failed(global: &Global, unit: &str) -> anyhow::Result<u8> {
+    let host = match (&global.config, &global.cluster, cluster_of(unit)) {
+        (None, None, Some(name)) => Host::load(&Global {
+            cluster: Some(name.to_owned()),
+            ..global.clone()
+        })?,
+        _ => Host::load(global)?,
+    };
+    let Config {
+        alerts, cluster, ..
+    } = &host.config;
+    if alerts.sinks.is_empty() {
+        tracing::warn!("nobody is told that \"{unit}\" failed: there is no [[alerts.sink]]");
+    }
+    let message = Message::failed(unit, &cluster.name, Timestamp::now());
+    let sent = block_on(async {
+        let sends = alerts.sinks.iter().map(|sink| send(sink, &message));
+        Ok(join_all(sends).await)
+    })?;
+    let mut tried = Vec::new();
+    for (sink, sent) in alerts.sinks.iter().zip(sent) {
+        let error = sent.err().map(|error| error.to_string());
+        if let Some(error) = &error {
+            tracing::error!("sink \"{}\" did not take it: {error}", sink.name);
+        }
+        let sink = sink.name.as_str();
+        tried.push(Tried { sink, error });
+    }
+    if host.json {
+        let mut out = std::io::stdout().lock();
+        for tried in &tried {
+            serde_json::to_writer(&mut out, tried)?;
+            writeln!(out)?;
+        }
+    }
+    Ok(u8::from(tried.iter().any(|tried| tried.error.is_some())))
+}
+
+/// Whose unit it is: NAME of `walkeep-backup@NAME.service`.
+fn cluster_of(unit: &str) -> Option<&str> {
+    let (_, instance) = unit.split_once('@')?;
+    let (name, _) = instance.rsplit_once('.')?;
+    Some(name)
 }
 
 pub(super) fn run_test(host: &Host, name: &str) -> anyhow::Result<u8> {

@@ -60,7 +60,7 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Verb::Wal(Wal::Receive { parent, command }) => wal_receive::run(parent, &command),
         Verb::Wal(Wal::List(list)) => wal_list::run(&Host::load(global)?, &list),
         Verb::Ship => ship::run(&Host::load(global)?),
-        Verb::Run => run::run(global),
+        Verb::Run { no_schedule } => run::run(global, no_schedule),
         Verb::Backup(Backup::Create { full }) => backup::run_create(&Host::load(global)?, full),
         Verb::Backup(Backup::Import { path }) => backup::run_import(&Host::load(global)?, &path),
         Verb::Backup(Backup::List) => backup::run_list(&Host::load(global)?),
@@ -79,6 +79,9 @@ pub fn run(cli: Cli) -> anyhow::Result<u8> {
         Verb::Alerts {
             what: Some(Alerts::Ack { id }),
         } => alerts::run_ack(&Host::load(global)?, &id),
+        Verb::Alerts {
+            what: Some(Alerts::Failed { unit }),
+        } => alerts::run_failed(global, &unit),
         Verb::Alerts {
             what: Some(Alerts::Test { sink }),
         } => alerts::run_test(&Host::load(global)?, &sink),

@@ -14,10 +14,16 @@ use crate::{
     serve::{self, Program, Service},
 };
 
-pub(super) fn run(global: &Global) -> anyhow::Result<u8> {
+pub(super) fn run(global: &Global, no_schedule: bool) -> anyhow::Result<u8> {
     let path = env::current_exe().context("find this program's path")?;
     let load = || {
-        let host = Host::load(global)?;
+        let mut host = Host::load(global)?;
+        if no_schedule && !host.config.schedule.is_empty() {
+            tracing::warn!(
+                "[schedule] is left to others by --no-schedule: see `systemctl list-timers`"
+            );
+            host.config.schedule.clear();
+        }
         let arguments = command::finding(global, &host.config)?;
         let arguments = arguments.into_iter().map(Into::into).collect();
         Ok(Service {

@@ -22,6 +22,31 @@ fn script(scene: &Scene, name: &str, text: &str) -> String {
     path
 }
 
+/// What `OnFailure=` of the systemd units runs.
+#[test]
+fn every_sink_is_told_of_a_failed_unit() {
+    let scene = Scene::new();
+    scene.configure(
+        "",
+        "",
+        "[[alerts.sink]]\nname = \"broken\"\ntype = \"command\"\ncommand = [\"/bin/false\"]\n",
+    );
+    let ran = scene
+        .archive
+        .run(&["alerts", "failed", "walkeep-backup@main.service"]);
+    // That one sink fails keeps it from no other, and is not hidden.
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("\"broken\""), "{}", ran.stderr);
+    let told = scene.web.heard()[0].json();
+    assert_eq!(told["event"], "failed");
+    assert_eq!(told["alert"], serde_json::Value::Null);
+    let title = told["title"].as_str().unwrap();
+    assert!(
+        title.contains("FAILED: walkeep-backup@main.service"),
+        "{told}"
+    );
+}
+
 #[test]
 fn each_way_is_tried_by_itself() {
     let scene = Scene::new();

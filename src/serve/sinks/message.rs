@@ -22,6 +22,8 @@ pub enum Occasion {
     Resolved,
     /// The report was asked for.
     Report,
+    /// A unit of systemd failed.
+    Failed,
     /// Somebody tries the sink.
     Test,
 }
@@ -91,6 +93,19 @@ impl Message {
     pub fn report(text: String, cluster: &str, at: Timestamp) -> Self {
         let mut message = Message::new(Occasion::Report, cluster, at, text);
         message.title = format!("[{cluster}] report of {}", at.strftime("%Y-%m-%d"));
+        message
+    }
+
+    /// About a unit of systemd.
+    pub fn failed(unit: &str, cluster: &str, at: Timestamp) -> Self {
+        let text = String::new();
+        let mut message = Message::new(Occasion::Failed, cluster, at, text);
+        message.title = format!("[{cluster}] FAILED: {unit}");
+        message.text = format!(
+            "The systemd unit \"{unit}\" failed on {}. `journalctl -u {unit}` says why, \
+             `systemctl start {unit}` tries again.\n",
+            message.host
+        );
         message
     }
 
