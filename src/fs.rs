@@ -16,9 +16,9 @@ mod scratch;
 mod tests;
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -31,6 +31,11 @@ pub use scratch::Scratch;
 /// How much is read, looked at and written at a time by [`copy_sparse`]: it
 /// stays in a core's L2 cache, and a hole is never shorter.
 const CHUNK: usize = 128 << 10;
+
+/// What the daemon and PostgreSQL's commands both write, by their group.
+const SHARED: u32 = 0o660;
+/// The set-group-ID bit: what is made in the directory has its group.
+const SETGID: u32 = 0o2000;
 
 /// How many files may be written beside one name at a time.
 const MOST_BESIDE: u32 = 16;
@@ -57,6 +62,9 @@ impl Temporary {
             .truncate(true)
             .mode(0o640)
             .open(&path)?;
+        // Whatever the umask: PostgreSQL's commands have 0077, and what they
+        // stage is for the daemon to read.
+        file.set_permissions(Permissions::from_mode(0o640))?;
         file.lock()?;
         Ok(Temporary {
             path,
@@ -184,6 +192,27 @@ pub fn try_lock(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
+/// Opens the file at `path`, made where it is missing, and then writable for
+/// the directory's group whatever the umask: the daemon and PostgreSQL are two
+/// users, and both keep the same books.
+pub fn open_shared(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    loop {
+        match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+        match options.clone().create_new(true).mode(SHARED).open(path) {
+            // Made by another process since.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Ok(file) => {
+                file.set_permissions(Permissions::from_mode(SHARED))?;
+                return Ok(file);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Whether `path` still names the open `file` and is older than a minute: a
 /// writer opens its file a moment before it locks it.
 fn is_still(file: &File, path: &Path) -> bool {
@@ -229,12 +258,7 @@ pub fn replace_volatile(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Adds lines to a file, each with its newline, and makes them durable. A
 /// reader treats a last line without its newline as not written.
 pub fn append_lines(path: &Path, lines: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .append(true)
-        .read(true)
-        .create(true)
-        .mode(0o640)
-        .open(path)?;
+    let mut file = open_shared(OpenOptions::new().append(true).read(true), path)?;
     file.lock()?;
     // A line cut short by a power cut must not swallow the next.
     let length = file.metadata()?.len();
@@ -297,7 +321,8 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 }
 
 /// Makes a directory, and those above it that are missing, durably. Fine if
-/// it is there already.
+/// it is there already. With the set-group-ID bit in `mode`, those that it makes
+/// are their group's to write to, whatever the umask.
 pub fn create_dir_all(directory: &Path, mode: u32) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());
@@ -308,9 +333,26 @@ pub fn create_dir_all(directory: &Path, mode: u32) -> io::Result<()> {
     {
         create_dir_all(parent, mode)?;
     }
-    match DirBuilder::new().mode(mode).create(directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => sync_parent(directory),
+    match DirBuilder::new().mode(mode & 0o777).create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+        Ok(()) if mode & SETGID != 0 => share(directory, mode)?,
+        Ok(()) => {}
+    }
+    sync_parent(directory)
+}
+
+/// Gives a new directory what the umask took, and the set-group-ID bit, which
+/// mkdir(2) does not give: it has it from the directory above, or not at all.
+fn share(directory: &Path, mode: u32) -> io::Result<()> {
+    let has = fs::metadata(directory)?.mode() & 0o7777;
+    if has | mode == has {
+        return Ok(());
+    }
+    match fs::set_permissions(directory, Permissions::from_mode(has | mode)) {
+        // systemd's RestrictSUIDSGID= keeps the bit from whoever runs so.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        set => set,
     }
 }
 

@@ -6,7 +6,6 @@ use std::{
     ffi::OsString,
     fs::{File, OpenOptions, remove_file},
     io::ErrorKind,
-    os::unix::fs::OpenOptionsExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     thread,
@@ -232,12 +231,7 @@ fn begin(path: &Path, cause: Cause) -> Result<(Database, Opened), CatalogError> 
         }
         _ => {}
     }
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o640)
-        .open(&new)
+    let file = fs::open_shared(OpenOptions::new().read(true).write(true), &new)
         .map_err(io("create catalog"))?;
     write_beginning(file, &beginning).map_err(|error| error.about(&new))?;
     fs::rename(&new, path).map_err(io("rename new catalog"))?;

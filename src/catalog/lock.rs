@@ -4,11 +4,11 @@ use std::{
     ffi::OsString,
     fs::{File, OpenOptions},
     io::{self, ErrorKind},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use super::CatalogError;
+use crate::fs;
 
 /// The lock that a transaction holds: `flock` on a file of its own, as the
 /// catalog's may be renamed. The system releases it when the process dies.
@@ -34,13 +34,7 @@ impl Lock {
                 source,
             }
         };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o640)
-            .open(&path)
+        let file = fs::open_shared(OpenOptions::new().read(true).write(true), &path)
             .map_err(failed("open lock file"))?;
         loop {
             match lock(&file) {

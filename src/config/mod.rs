@@ -31,16 +31,13 @@ use crate::codec::{Encoder, EncoderError, EncoderKind, Format};
 
 /// Where the configuration is looked for.
 const DIRECTORY: &str = "/etc/walkeep";
-/// Where a host with a configuration file keeps its catalog.
-const CATALOG: &str = "/var/lib/walkeep/catalog.redb";
+/// Where a host with a configuration file keeps what is its own; of
+/// `/etc/walkeep/NAME.toml`, in NAME below it.
+const HOME: &str = "/var/lib/walkeep";
 /// Where its server is asked.
 const CONNECTION: &str = "host=/run/postgresql user=postgres dbname=postgres";
 /// What the audit trail is called beside the catalog.
 const AUDIT: &str = "audit.jsonl";
-/// Where it keeps what was fetched ahead.
-const SPOOL: &str = "/var/lib/walkeep/spool";
-/// Where it makes clusters and files that are needed for a while.
-const SCRATCH: &str = "/var/lib/walkeep/drill";
 
 /// A checked configuration.
 #[derive(Debug)]
@@ -267,9 +264,14 @@ pub fn default_path(cluster: Option<&str>) -> PathBuf {
 /// What a cluster is called whose configuration does not say: `--cluster NAME`
 /// and `--config /etc/walkeep/NAME.toml` are one file, and have one name.
 fn default_name(path: &Path) -> &str {
+    chosen_name(path).unwrap_or("main")
+}
+
+/// NAME of `/etc/walkeep/NAME.toml`: one of several clusters of this host.
+fn chosen_name(path: &Path) -> Option<&str> {
     let name = path.file_stem().and_then(|stem| stem.to_str());
     let chosen = path.parent() == Some(Path::new(DIRECTORY)) && path != default_path(None);
-    name.filter(|_| chosen).unwrap_or("main")
+    name.filter(|_| chosen)
 }
 
 fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, ConfigError> {
@@ -365,7 +367,9 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
     // Without a file there is no reason to believe that /var/lib/walkeep
     // exists: everything stays beside staging.
     let beside = file.staging.path.as_deref().filter(|_| !has_file);
-    let beside = |name: &str| beside.map(|staging| staging.join(name));
+    // Two clusters must not share a catalog.
+    let home = Path::new(HOME).join(chosen_name(path).unwrap_or_default());
+    let own = |name: &str| beside.unwrap_or(&home).join(name);
     let staging = StagingSettings {
         high_water: (file.staging.max_size as f64 * file.staging.high_water) as u64,
         // A file that PostgreSQL was promised in every store is not released
@@ -378,11 +382,7 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
         max_size: file.staging.max_size,
         acknowledge: file.staging.acknowledge,
     };
-    let catalog = file
-        .catalog
-        .path
-        .or_else(|| beside("catalog.redb"))
-        .unwrap_or_else(|| CATALOG.into());
+    let catalog = file.catalog.path.unwrap_or_else(|| own("catalog.redb"));
     Ok(Config {
         path: has_file.then(|| path.to_owned()),
         cluster: Cluster {
@@ -414,11 +414,7 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
         },
         fetch: FetchSettings {
             timeout: file.fetch.timeout,
-            spool: file
-                .fetch
-                .spool
-                .or_else(|| beside("spool"))
-                .unwrap_or_else(|| SPOOL.into()),
+            spool: file.fetch.spool.unwrap_or_else(|| own("spool")),
             prefetch: file.fetch.prefetch,
         },
         retention: RetentionSettings {
@@ -428,11 +424,7 @@ fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, Config
         },
         schedule: file.schedule.jobs(),
         drill: DrillSettings {
-            scratch: file
-                .drill
-                .scratch
-                .or_else(|| beside("drill"))
-                .unwrap_or_else(|| SCRATCH.into()),
+            scratch: file.drill.scratch.unwrap_or_else(|| own("drill")),
             checks: file.drill.checks,
             file: file.drill.file,
             amcheck: file.drill.amcheck,

@@ -4,11 +4,11 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
-use super::{create_dir_all, names};
+use super::{create_dir_all, names, open_shared};
 
 /// Adds `lines`, each with its newline, in one piece: nobody's lines get in
 /// between, and none is lost to a rotation. Not fsynced. A log that would grow
@@ -43,14 +43,7 @@ pub fn append_rotating(path: &Path, lines: &str, most: u64, keep: u32) -> io::Re
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    let open = || {
-        OpenOptions::new()
-            .append(true)
-            .read(true)
-            .create(true)
-            .mode(0o660)
-            .open(path)
-    };
+    let open = || open_shared(OpenOptions::new().append(true).read(true), path);
     match (open(), path.parent()) {
         (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
             create_dir_all(parent, 0o750)?;

@@ -47,6 +47,34 @@ fn zeros_are_left_out_of_a_copy_and_read_back() {
     }
 }
 
+/// A daemon of its own user and PostgreSQL write to the same places; the umask
+/// of whoever came first must not lock the other one out.
+#[test]
+fn what_is_shared_is_the_groups_to_write() {
+    let place = tempfile::tempdir().unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+    let deep = place.path().join("made/too");
+    create_dir_all(&deep, 0o2770).unwrap();
+    assert_eq!(mode(&deep), 0o2770);
+    assert_eq!(mode(&place.path().join("made")), 0o2770);
+    // One that was there stays as it is.
+    fs::set_permissions(&deep, Permissions::from_mode(0o2750)).unwrap();
+    create_dir_all(&deep, 0o2770).unwrap();
+    assert_eq!(mode(&deep), 0o2750);
+    let own = place.path().join("own");
+    create_dir_all(&own, 0o700).unwrap();
+    assert_eq!(mode(&own), 0o700);
+
+    write(&place.path().join("file"), b"one").unwrap();
+    assert_eq!(mode(&place.path().join("file")), 0o640);
+    let path = place.path().join("lines");
+    append_lines(&path, "one\n").unwrap();
+    assert_eq!(mode(&path), 0o660);
+    fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+    append_lines(&path, "two\n").unwrap();
+    assert_eq!(mode(&path), 0o640);
+}
+
 #[test]
 fn a_torn_line_does_not_swallow_the_next() {
     let directory = tempfile::tempdir().unwrap();

@@ -2,11 +2,12 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
 use anyhow::{Context, bail};
+
+use crate::fs;
 
 /// `flock`ed while a daemon runs. Not a name that PostgreSQL archives.
 const NAME: &str = "daemon.lock";
@@ -20,12 +21,7 @@ impl Single {
     /// Fails where another daemon runs on `staging`.
     pub(super) fn on(staging: &Path) -> anyhow::Result<Self> {
         let path = staging.join(NAME);
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o660)
-            .open(&path)
+        let file = fs::open_shared(OpenOptions::new().write(true), &path)
             .with_context(|| format!("open \"{}\"", path.display()))?;
         match file.try_lock() {
             Ok(()) => Ok(Single { _locked: file }),

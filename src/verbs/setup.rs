@@ -46,12 +46,13 @@ impl Host {
     /// owner of one of `places` may be the user as well.
     pub fn load_for(global: &Global, places: &[&Path]) -> anyhow::Result<Self> {
         let config = Config::load(global.config.as_deref(), global.cluster.as_deref())?;
-        let directories = [&config.cluster.data_directory, &config.staging.path];
-        let directories: Vec<&Path> = directories
-            .into_iter()
-            .flatten()
-            .map(|path| &**path)
-            .chain(places.iter().copied().filter(|place| !is_roots(place)))
+        let (data, staging) = (&config.cluster.data_directory, &config.staging.path);
+        let places = places.iter().copied().filter(|place| !is_roots(place));
+        // Staging comes last: it may be the daemon's, whom PostgreSQL's files
+        // are none of.
+        let directories: Vec<&Path> = (data.as_deref().into_iter())
+            .chain(places)
+            .chain(staging.as_deref())
             .collect();
         drop_root(config.cluster.user.as_deref(), &directories)?;
         Ok(Host {

@@ -1,6 +1,6 @@
 //! A real PostgreSQL, with walkeep as its `archive_command`.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Stdio};
+use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt, path::Path, process::Stdio};
 
 use walkeep::postgres::page::{HEADER_SIZE, SegmentHeader};
 
@@ -58,6 +58,9 @@ fn what_postgresql_archives_is_staged_as_it_is() {
         cluster.wait_archived(&last);
         let staged = fs::read(archive.staged(&last)).unwrap();
         assert_eq!(staged.len() as u64, u64::from(segment_mib) * MIB);
+        // PostgreSQL's umask is 0077, and the daemon may be another user.
+        let mode = fs::metadata(archive.staged(&last)).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o640);
         let pg_wal = cluster.data().join("pg_wal").join(&last);
         if let Ok(original) = fs::read(pg_wal) {
             assert!(staged == original);

@@ -37,6 +37,11 @@ use crate::{
 /// The kernel's identifier of this boot (random(4)).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
+/// systemd's identifier of one start of a service, whose commands have it in
+/// their environment. It stands for the boot's where a service may not read
+/// that (`ProcSubset=pid`, as nixpkgs runs PostgreSQL): no other boot has it.
+const INVOCATION_ID: &str = "INVOCATION_ID";
+
 /// A spool in which nothing was made or taken for so long, and which has no
 /// prefetcher, is of a recovery that is over.
 const LEFT_ALONE: Duration = Duration::from_secs(3600);
@@ -66,7 +71,7 @@ impl Spool {
         system_id: Option<SystemId>,
         plan: Option<&FetchPlan>,
     ) -> io::Result<Self> {
-        let boot = std::fs::read_to_string(BOOT_ID)?;
+        let boot = boot()?;
         let who = who(directory, system_id, plan, &config.stores);
         let root = std::path::absolute(&config.fetch.spool)?;
         let root = root.join(who).join(boot.trim());
@@ -242,6 +247,11 @@ fn who(
     }
     let digest = Sha256::of(&text).to_string();
     digest[..16].to_owned()
+}
+
+fn boot() -> io::Result<String> {
+    std::fs::read_to_string(BOOT_ID)
+        .or_else(|error| std::env::var(INVOCATION_ID).map_err(|_| error))
 }
 
 #[cfg(test)]

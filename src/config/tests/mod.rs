@@ -379,6 +379,19 @@ fn a_cluster_without_a_name_is_called_as_its_file() {
 }
 
 #[test]
+fn clusters_of_one_host_keep_their_own_catalogs() {
+    let at = |path: &Path| Config::build(path, Some(NAS), &|_| None).unwrap();
+    let orders = at(&default_path(Some("orders")));
+    let home = Path::new("/var/lib/walkeep/orders");
+    assert_eq!(orders.catalog, home.join("catalog.redb"));
+    assert_eq!(orders.audit.path, home.join("audit.jsonl"));
+    assert_eq!(orders.fetch.spool, home.join("spool"));
+    assert_eq!(orders.drill.scratch, home.join("drill"));
+    let elsewhere = at(Path::new("/home/ann/orders.toml"));
+    assert_eq!(elsewhere.catalog, at(&default_path(None)).catalog);
+}
+
+#[test]
 fn streaming_is_off_until_it_is_asked_for() {
     let config = good(NAS);
     assert!(!config.stream.enabled);
