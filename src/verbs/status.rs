@@ -1,6 +1,8 @@
 //! `walkeep status`: what can be restored, how far behind each store is, what
 //! would be lost with this host, and what needs a person.
 
+mod stream;
+
 use std::{
     io::{IsTerminal, Write},
     thread::sleep,
@@ -11,6 +13,7 @@ use bytesize::ByteSize;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use self::stream::StreamStatus;
 use super::{
     Host, NO,
     colour::{Colours, Look},
@@ -43,6 +46,8 @@ struct Status {
     /// The moments that can be restored from all stores together.
     window: Vec<Span>,
     server: ServerStatus,
+    /// How streaming goes; null where nothing is to be streamed.
+    stream: Option<StreamStatus>,
     /// The newest base backup's age.
     newest_backup_seconds: Option<i64>,
     last_drill: Option<DrillStatus>,
@@ -137,6 +142,7 @@ impl Status {
                 rto_seconds: drill.rto_seconds,
             }),
             server: ServerStatus::of(&facts),
+            stream: StreamStatus::of(&facts),
             at: facts.at,
             cluster: facts.cluster,
             staging: facts.staging.and_then(Result::ok),
@@ -158,6 +164,9 @@ impl Status {
         }
         for store in &self.stores {
             store.print(out, colours)?;
+        }
+        if let Some(stream) = &self.stream {
+            stream.print(out)?;
         }
         if let Some(drill) = &self.last_drill {
             let ago = span(self.at.duration_since(drill.ended).as_secs().max(0));

@@ -1,12 +1,12 @@
 //! What a real PostgreSQL is the cause of.
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 
 use crate::{
     PATIENCE, Scene,
     support::{
         archive::{Archive, MIB},
-        host::{wait_until, walkeep_binary},
+        host::{receivers, wait_until, walkeep_binary},
         postgres::Cluster,
     },
 };
@@ -106,36 +106,83 @@ fn a_server_that_does_not_archive_or_does_not_answer_is_told() {
     scene.stop();
 }
 
-/// PostgreSQL makes, holds and drops the slot; nothing reads from it here.
+/// The receiver hangs, and the slot lags; then there is none, and PostgreSQL
+/// drops it.
 #[test]
 fn a_slot_that_lags_is_told_from_one_that_is_lost() {
-    let (scene, cluster) = watched();
+    let (mut scene, cluster) = watched();
     archive_by(&cluster, "true");
-    let stream = "[stream]\nenabled = true\nslot = \"walkeep\"\n";
+    let stream = "[stream]\nenabled = true\ninterval = \"1s\"\n";
     let tables = format!("{}{stream}", tables(&cluster));
     scene.configure("", "slot_lag = \"2MiB\"", &tables);
-    let of_slot = || -> Vec<String> {
+    let kinds = |scene: &Scene| -> Vec<String> {
         let status = scene.status();
         let conditions = status["conditions"].as_array().expect("conditions");
-        let of_slot = conditions.iter().filter(|it| it["subject"] == "walkeep");
-        let said = of_slot.map(|it| it["kind"].as_str().expect("a kind").to_owned());
-        said.collect()
+        let kinds = conditions.iter().map(|it| &it["kind"]);
+        kinds
+            .map(|kind| kind.as_str().expect("a kind").to_owned())
+            .collect()
     };
-    assert_eq!(of_slot(), ["slot-lost"], "there is none");
+    assert_eq!(kinds(&scene), ["slot-lost", "stream"], "there is none");
     cluster.sql("SELECT pg_create_physical_replication_slot('walkeep', true)");
-    assert_eq!(of_slot(), Vec::<String>::new());
+    assert_eq!(kinds(&scene), ["stream"], "nobody streams");
+    scene.start();
+    wait_until("it receives", PATIENCE, || {
+        let stream = scene.status()["stream"].take();
+        stream["receiving"] == true && stream["received"].is_string()
+    });
+    scene.wait_green();
+    let shown = scene.archive.run(&["status"]).stdout;
+    assert!(shown.contains("\nstream   received until 0/"), "{shown}");
+
+    let directory = scene.archive.staging().join("stream/wal");
+    let signal = |signal| {
+        let [receiver] = receivers(&directory)[..] else {
+            panic!("one receives");
+        };
+        kill(receiver, signal).expect("signal it");
+    };
     let write = || {
         for _ in 0..4 {
             cluster.switch_wal();
         }
         cluster.sql("CHECKPOINT");
     };
+    signal(Signal::SIGSTOP);
     write();
-    assert_eq!(of_slot(), ["slot-lag"]);
+    scene.wait_raised("slot-lag/walkeep");
+    let status = scene.status();
+    let held = status["stream"]["slot"]["held_bytes"].as_u64();
+    assert!(held > Some(2 << 20), "{status}");
+    signal(Signal::SIGCONT);
+    scene.wait_resolved("slot-lag/walkeep");
+
+    // PostgreSQL lets go of it while nobody receives. Made anew by the next
+    // daemon, it is told for as long as `lag`.
+    scene.stop();
     cluster.append_conf("max_slot_wal_keep_size = 1MB");
     cluster.reload();
     wait_until("the server lets go of it", PATIENCE, || {
         write();
-        of_slot() == ["slot-lost"]
+        scene.status()["stream"]["slot"]["state"] == "lost"
     });
+    assert_eq!(kinds(&scene), ["slot-lost", "stream"]);
+    scene.start();
+    scene.wait_told("slot-lost/walkeep", &["raised", "resolved"]);
+    let status = scene.status();
+    assert!(status["stream"]["slot"]["lost_at"].is_string(), "{status}");
+    assert_eq!(status["stream"]["slot"]["state"], "kept", "{status}");
+
+    // Where the machine is slow that was told before, at the start.
+    let wait_last = |event: &str| {
+        wait_until(event, PATIENCE, || {
+            let told = scene.web.told("stream");
+            told.last().is_some_and(|last| last == event)
+        });
+    };
+    cluster.stop_fast();
+    wait_last("raised");
+    cluster.start();
+    wait_last("resolved");
+    scene.wait_green();
 }

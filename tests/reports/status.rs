@@ -81,6 +81,7 @@ fn an_empty_archive_needs_nobody() {
         "conditions": [],
         "window": [],
         "server": null,
+        "stream": null,
         "newest_backup_seconds": null,
         "last_drill": null,
         "at": null,

@@ -23,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::unistd::{Uid, User};
+use nix::unistd::{Pid, Uid, User};
 
 /// Whether a test that lacks a program must fail rather than be skipped. Set
 /// by `WALKEEP_REQUIRE_ALL=1`, as CI does.
@@ -264,4 +264,19 @@ fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     } else {
         fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(drop))
     }
+}
+
+/// The `pg_receivewal`s that write into this directory.
+pub fn receivers(directory: &Path) -> Vec<Pid> {
+    let argument = format!("--directory={}", directory.display());
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let line = fs::read(entry.path().join("cmdline")).ok()?;
+            let line = String::from_utf8_lossy(&line).into_owned();
+            let ours = line.split('\0').any(|word| word == argument);
+            (ours && !line.contains("--parent")).then(|| Pid::from_raw(pid))
+        })
+        .collect()
 }

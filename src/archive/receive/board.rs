@@ -30,16 +30,17 @@ pub struct StreamState {
     /// When this was written. Older than a few times the interval: nobody
     /// streams.
     pub at: Timestamp,
+    /// When the daemon began to stream.
+    pub begun: Timestamp,
     /// `stream.interval`, in seconds.
     pub interval_seconds: u64,
     /// `stream.slot`.
     pub slot_name: String,
     /// What the server says of it; `None` where it could not be asked.
     pub slot: Option<SlotState>,
-    /// When it was found that the slot had been dropped or lost, so that
-    /// streaming began anew; `None` where that has not happened since the
-    /// daemon was started.
-    pub slot_lost: Option<Timestamp>,
+    /// That the slot was found dropped or lost, so that streaming began anew;
+    /// `None` where that has not happened since the daemon was started.
+    pub slot_lost: Option<SlotLoss>,
     /// Since when `pg_receivewal` has been running; `None` where it is not.
     pub receiving_since: Option<Timestamp>,
     /// Why it is not, or what is wrong otherwise.
@@ -61,6 +62,15 @@ pub struct StoreState {
     pub behind_bytes: u64,
     /// Why it got no further, the last time; `None` where it did.
     pub problem: Option<String>,
+}
+
+/// The slot did not keep what was still to be received.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotLoss {
+    /// When that was found.
+    pub at: Timestamp,
+    /// What became of it, as a sentence.
+    pub why: String,
 }
 
 /// What the server says of the replication slot.
@@ -108,12 +118,13 @@ impl StreamState {
         now.duration_since(self.at).unsigned_abs() <= patience
     }
 
-    /// What is received and not yet in the store, in seconds: so much would be
-    /// lost with this host, were the store all that is left. `None` where
-    /// nobody knows.
-    pub fn behind_seconds(&self, store: &str, now: Timestamp) -> Option<u64> {
-        let until = self.stores.get(store)?.until?;
-        Some(now.duration_since(until).as_secs().max(0).cast_unsigned())
+    /// For how many seconds the store has not had all that was received: so
+    /// much would be lost with this host, were the store all that is left. At
+    /// least so much where nothing has been sent since the daemon was started.
+    pub fn behind_seconds(&self, store: &str, now: Timestamp) -> i64 {
+        let until = self.stores.get(store).and_then(|it| it.until);
+        let until = until.unwrap_or(self.begun);
+        now.duration_since(until).as_secs().max(0)
     }
 }
 
@@ -154,9 +165,11 @@ impl Board {
         let stores = covered
             .keys()
             .map(|it| (it.to_string(), StoreState::default()));
+        let now = Timestamp::now();
         let state = StreamState {
             format: FORMAT,
-            at: Timestamp::now(),
+            at: now,
+            begun: now,
             interval_seconds: interval.as_secs(),
             slot_name: slot_name.to_owned(),
             slot: None,
@@ -242,8 +255,9 @@ impl Board {
         self.shared().state.slot = slot;
     }
 
-    pub(super) fn slot_lost(&self) {
-        self.shared().state.slot_lost = Some(Timestamp::now());
+    pub(super) fn slot_lost(&self, why: String) {
+        let at = Timestamp::now();
+        self.shared().state.slot_lost = Some(SlotLoss { at, why });
     }
 
     pub(super) fn receiving(&self) {

@@ -35,7 +35,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-pub use self::board::{SlotState, StoreState, StreamState};
+pub use self::board::{SlotLoss, SlotState, StoreState, StreamState};
 use self::{
     board::Board,
     directory::Directory,

@@ -157,7 +157,8 @@ impl Work {
         loop {
             let begun = Instant::now();
             let Err(failure) = self.run_once() else {
-                return;
+                let ended = "`walkeep run` has ended";
+                return self.board.not_receiving(ended.to_owned());
             };
             self.session = None;
             if begun.elapsed() > WELL {
@@ -241,20 +242,16 @@ impl Work {
         match &found {
             SlotState::Kept { .. } => {}
             SlotState::Absent if received.is_empty() => {}
-            SlotState::Absent => {
-                tracing::error!(
-                    "the replication slot \"{slot}\" is gone, somebody has dropped it: streaming \
-                     goes on by a new one"
-                );
-                self.board.slot_lost();
-            }
+            SlotState::Absent => self.lost(format!(
+                "the replication slot \"{slot}\" is gone, somebody has dropped it: streaming goes \
+                 on by a new one"
+            )),
             SlotState::Lost => {
-                tracing::error!(
+                self.lost(format!(
                     "PostgreSQL has given up the replication slot \"{slot}\": it would have kept \
-                     more than max_slot_wal_keep_size. Streaming begins anew with the segment \
-                     that is written now; what is before it comes by archive_command alone"
-                );
-                self.board.slot_lost();
+                     more than max_slot_wal_keep_size. Streaming begins anew with the segment that \
+                     is written now; what is before it comes by archive_command alone"
+                ));
                 session.drop_slot(slot)?;
             }
         }
@@ -271,16 +268,22 @@ impl Work {
         let size = self.marker.segment_size;
         let next = SegmentName::numbered(number, last.segment.timeline, size);
         let start = crate::postgres::Lsn(number * size.bytes());
-        if matches!(found, SlotState::Lost) || session.has_removed(next, start)? {
-            tracing::error!(
+        let is_lost = matches!(found, SlotState::Lost);
+        if !is_lost && session.has_removed(next, start)? {
+            self.lost(format!(
                 "PostgreSQL has no segment {next} any more: streaming begins anew with the one \
                  that is written now"
-            );
-            self.board.slot_lost();
-            let cleared = self.directory.clear();
-            cleared.map_err(failed("remove what was received before"))?;
+            ));
+        } else if !is_lost {
+            return Ok(());
         }
-        Ok(())
+        let cleared = self.directory.clear();
+        cleared.map_err(failed("remove what was received before"))
+    }
+
+    fn lost(&self, why: String) {
+        tracing::error!("{why}");
+        self.board.slot_lost(why);
     }
 
     fn make_slot(&self, program: &Path) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Condition, Kind::*, server};
+use super::{Condition, Kind::*, server, stream};
 use crate::{
     catalog::{
         EventKind, FlawKind, KnownGap,
@@ -58,7 +58,7 @@ pub fn conditions(facts: &Facts, thresholds: Thresholds) -> Vec<Condition> {
     }
     found.extend(facts.events.iter().map(|event| tell(&event.kind)));
     server::server(facts, thresholds, &mut found);
-    server::slot(facts, thresholds, &mut found);
+    stream::stream(facts, thresholds, &mut found);
     for store in &facts.stores {
         of_store(store, thresholds, &mut found);
     }

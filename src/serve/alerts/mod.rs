@@ -1,7 +1,8 @@
 //! What is not as it should be, and who is told when.
 //!
 //! ```text
-//! conditions  pure: facts and thresholds become conditions; those of the server in `server`
+//! conditions  pure: facts and thresholds become conditions; those of the server in `server`,
+//!             of streaming in `stream`
 //! step        pure: what was open and conditions become what is open and what is told
 //! ```
 //!
@@ -11,6 +12,7 @@
 mod conditions;
 mod server;
 mod step;
+mod stream;
 
 use std::fmt;
 
@@ -73,6 +75,8 @@ pub enum Kind {
     Window,
     /// The clocks of this host and a store differ.
     Clock,
+    /// Nothing is streamed, or a store is behind.
+    Stream,
     /// The stream's slot holds back much WAL.
     SlotLag,
     /// The stream's slot is lost.

@@ -1,6 +1,5 @@
-//! What the server, its archiver, its slot and a standby's recovery show.
+//! What the server, its archiver and a standby's recovery show.
 
-use bytesize::ByteSize;
 use jiff::Timestamp;
 
 use super::{
@@ -114,44 +113,4 @@ fn behind(facts: &Facts, server: &Watched) -> Option<Timestamp> {
     };
     let whole = (lsn / size.bytes()).checked_sub(archived + 1)?;
     (whole > 0).then_some((*at).max(server.counts_since))
-}
-
-/// The stream's slot holds back WAL, or is gone.
-pub(super) fn slot(facts: &Facts, thresholds: Thresholds, found: &mut Vec<Condition>) {
-    let Some(slot) = &facts.slot else { return };
-    let name = &slot.name;
-    match &slot.state {
-        None => {
-            let message = format!(
-                "the replication slot \"{name}\" does not exist: what was not streamed waits for \
-                 its segment to be archived; `walkeep run` makes it anew"
-            );
-            found.push(
-                Condition::new(SlotLost, Critical, message)
-                    .of(name)
-                    .passing(),
-            );
-        }
-        Some(state) if state.lost => {
-            let message = format!(
-                "PostgreSQL has dropped WAL that the replication slot \"{name}\" was to bring \
-                 (max_slot_wal_keep_size): drop the slot, `walkeep run` makes it anew; \
-                 archive_command still archives whole segments"
-            );
-            found.push(Condition::new(SlotLost, Critical, message).of(name));
-        }
-        Some(state) if state.kept > thresholds.alerts.slot_lag => {
-            let what = match state.active {
-                true => "and is read too slowly",
-                false => "and nobody reads from it",
-            };
-            let message = format!(
-                "the replication slot \"{name}\" holds back {} of WAL, {what}: pg_wal fills up; \
-                 see whether `walkeep run` streams",
-                ByteSize(state.kept)
-            );
-            found.push(Condition::new(SlotLag, Warning, message).of(name));
-        }
-        Some(_) => {}
-    }
 }

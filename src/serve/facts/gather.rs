@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{
-    Facts, Server, SinkView, Span, StagingFacts, StoreView,
+    Facts, Server, SinkView, Span, StagingFacts, StoreView, StreamFacts,
     survey::{Held, Kept, Survey},
     window::{Base, Stretch, spans},
 };
@@ -83,6 +83,7 @@ impl Gatherer {
             server,
             waiting,
             slot,
+            stream: StreamFacts::of(config, opened.as_ref().map(|(it, _)| it), at),
             push_failure: opened
                 .as_ref()
                 .and_then(|(it, _)| Notes::of_push(it.root()).read()),

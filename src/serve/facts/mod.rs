@@ -7,10 +7,12 @@
 //! survey   what takes a walk over all files: runs, gaps, volume by the hour
 //! window   pure: which moments can be restored
 //! server   PostgreSQL, in one short visit
+//! stream   how streaming goes
 //! ```
 
 mod gather;
 mod server;
+mod stream;
 mod survey;
 mod window;
 
@@ -21,6 +23,7 @@ use serde::Serialize;
 
 pub use gather::Gatherer;
 pub use server::Server;
+pub use stream::{StreamFacts, StreamedTo};
 pub use survey::{Hour, Timeline};
 pub use window::Span;
 
@@ -92,6 +95,8 @@ pub struct Facts {
     /// The stream's slot; none where nothing is streamed, or the server does
     /// not answer.
     pub slot: Option<SlotFacts>,
+    /// How streaming goes; none where nothing is to be streamed.
+    pub stream: Option<StreamFacts>,
     /// What `wal push` failed with, where it has not succeeded since.
     pub push_failure: Option<Note>,
     /// What a standby's `wal fetch` could not get, where it goes on asking.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
-    archive::notes::Note,
+    archive::{notes::Note, receive::SlotLoss},
     catalog::{BackupRecord, DrillRecord, Event, JobRecord, Severity},
     config::Config,
     layout::{BackupId, Generation},
@@ -12,7 +12,7 @@ use crate::{
         Lsn, TimelineId,
         session::{Slot, Waiting, Watched},
     },
-    serve::facts::{Server, SinkView, SlotFacts, Span, StagingFacts},
+    serve::facts::{Server, SinkView, SlotFacts, Span, StagingFacts, StreamFacts, StreamedTo},
 };
 
 const DAY: i64 = 24 * 3600;
@@ -122,6 +122,7 @@ fn well() -> Facts {
         server: Server::Answers(server()),
         waiting: None,
         slot: None,
+        stream: None,
         push_failure: None,
         standby: None,
         alerts: Vec::new(),
@@ -313,6 +314,56 @@ fn a_slot_lags_or_is_lost() {
     assert_eq!(slot(state((1 << 30) + 1, false)), ["slot-lag/walkeep"]);
     assert_eq!(slot(state(u64::MAX, true)), ["slot-lost/walkeep"]);
     assert_eq!(slot(None), ["slot-lost/walkeep"]);
+}
+
+#[test]
+fn a_stream_stops_or_is_behind_or_has_lost_its_slot() {
+    let stream = |change: fn(&mut StreamFacts)| {
+        ids(|facts| {
+            let mut stream = StreamFacts {
+                receiving_since: Some(at(-DAY)),
+                problem: None,
+                received: Some(Lsn(16 << 20)),
+                slot_lost: None,
+                stores: vec![StreamedTo {
+                    store: "b2".to_owned(),
+                    until: Some(at(-900)),
+                    behind_seconds: 900,
+                    behind_bytes: 1,
+                    problem: None,
+                }],
+            };
+            change(&mut stream);
+            facts.stream = Some(stream);
+            facts.slot = Some(SlotFacts {
+                name: "walkeep".to_owned(),
+                state: Some(Slot {
+                    active: true,
+                    kept: 0,
+                    lost: false,
+                }),
+            });
+        })
+    };
+    assert_eq!(stream(|_| {}), Vec::<String>::new());
+    assert_eq!(stream(|it| it.receiving_since = None), ["stream"]);
+    let behind = stream(|it| it.stores[0].behind_seconds += 1);
+    assert_eq!(behind, ["stream/b2"]);
+    fn lost(ago: i64) -> SlotLoss {
+        SlotLoss {
+            at: at(-ago),
+            why: "somebody has dropped it".to_owned(),
+        }
+    }
+    // Made anew, and told all the same.
+    assert_eq!(
+        stream(|it| it.slot_lost = Some(lost(900))),
+        ["slot-lost/walkeep"]
+    );
+    assert_eq!(
+        stream(|it| it.slot_lost = Some(lost(901))),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
