@@ -10,7 +10,7 @@ CARGO ?= cargo
 CARGO_DENY := 0.20.2
 VERSITYGW := v1.8.0
 
-.PHONY: help deps build demo test endurance bench bench-terabyte lint fuzz fuzz-check postgres-majors versitygw clean
+.PHONY: help deps build demo test endurance bench bench-terabyte lint fuzz fuzz-check postgres-majors versitygw nix-check nix-reference clean
 
 help:
 	@echo 'make deps             install the system packages that are missing'
@@ -23,6 +23,8 @@ help:
 	@echo 'make bench            the tables of docs/BENCHMARKS.md'
 	@echo 'make bench-terabyte   memory and metadata of a tree of 1 TiB'
 	@echo 'make lint             rustfmt, clippy, cargo deny, the fuzz targets type-check'
+	@echo 'make nix-check        evaluate flake and module; NIXPKGS=PATH: by that nixpkgs too'
+	@echo 'make nix-reference    write docs/NIXOS-OPTIONS.md'
 	@echo 'make clean            remove target/'
 
 deps:
@@ -94,6 +96,16 @@ postgres-majors:
 versitygw:
 	@command -v go >/dev/null || { echo 'versitygw is built by Go 1.25 or later, which is missing here' >&2; exit 1; }
 	go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW)
+
+# The module's evaluation tests; where NIXPKGS names nixpkgs' sources, or its
+# lib alone (nix-community/nixpkgs.lib), by these as well.
+nix-check:
+	@packaging/install-deps.sh test
+	NIXPKGS=$(NIXPKGS) $(CARGO) test --locked --test nix
+
+nix-reference:
+	@packaging/install-deps.sh test
+	WALKEEP_WRITE_REFERENCE=1 $(CARGO) test --locked --test nix options_reference
 
 clean:
 	$(CARGO) clean

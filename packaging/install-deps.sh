@@ -8,7 +8,8 @@
 #   demo   ... and a PostgreSQL server, 13 or later, with its client programs
 #   test   ... and python3, gzip, zstd and curl, which read back what walkeep
 #          wrote, Chromium, which shows the page, promtool, which checks
-#          Prometheus' rules, and systemd, which examines the units
+#          Prometheus' rules, systemd, which examines the units, and Nix, which
+#          evaluates the NixOS module
 #
 # What is there is found by trying it, wherever it came from. When nothing is
 # missing, nothing is said or done. Packages come from apt, as root or through
@@ -92,6 +93,7 @@ if [ "$goal" = test ]; then
     has chromium || wanted="$wanted chromium"
     has promtool || wanted="$wanted prometheus"
     has systemd-analyze || packages="$packages systemd"
+    has nix-instantiate || packages="$packages nix-bin"
 fi
 packages=${packages# }
 wanted=${wanted# }
