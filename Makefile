@@ -9,8 +9,9 @@ SHELL := /bin/bash
 CARGO ?= cargo
 CARGO_DENY := 0.20.2
 VERSITYGW := v1.8.0
+DEADNIX := 1.3.1
 
-.PHONY: help deps build demo test endurance bench bench-terabyte lint fuzz fuzz-check postgres-majors versitygw nix-check nix-reference clean
+.PHONY: help deps build demo test endurance bench bench-terabyte lint fuzz fuzz-check postgres-majors versitygw nix-check nix-lint nix-format nix-reference clean
 
 help:
 	@echo 'make deps             install the system packages that are missing'
@@ -24,6 +25,8 @@ help:
 	@echo 'make bench-terabyte   memory and metadata of a tree of 1 TiB'
 	@echo 'make lint             rustfmt, clippy, cargo deny, the fuzz targets type-check'
 	@echo 'make nix-check        evaluate flake and module; NIXPKGS=PATH: by that nixpkgs too'
+	@echo 'make nix-lint         alejandra and deadnix over the Nix files'
+	@echo 'make nix-format       format them'
 	@echo 'make nix-reference    write docs/NIXOS-OPTIONS.md'
 	@echo 'make clean            remove target/'
 
@@ -102,6 +105,20 @@ versitygw:
 nix-check:
 	@packaging/install-deps.sh test
 	NIXPKGS=$(NIXPKGS) $(CARGO) test --locked --test nix
+
+# Every Nix file is formatted, and nothing in it is unused. What looks is built
+# without optimising: it reads thirty small files.
+NIX_FILES = $(shell git ls-files '*.nix')
+NIX_FORMAT = $(CARGO) run --quiet --locked --manifest-path nixos-module/tests/format/Cargo.toml --target-dir target --
+nix-lint:
+	@packaging/install-deps.sh build
+	@deadnix --version 2>/dev/null | grep -q . || \
+		$(CARGO) install --locked --debug deadnix --version $(DEADNIX)
+	$(NIX_FORMAT) --check $(NIX_FILES)
+	deadnix --fail $(NIX_FILES)
+
+nix-format:
+	$(NIX_FORMAT) $(NIX_FILES)
 
 nix-reference:
 	@packaging/install-deps.sh test
