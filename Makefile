@@ -8,10 +8,15 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 CARGO_DENY := 0.20.2
+CARGO_DEB := 3.8.0
 VERSITYGW := v1.8.0
 DEADNIX := 1.3.1
+# Of `make deb`: release, or dev, which the tests have built anyway.
+PROFILE ?= release
+BUILT = target/$(if $(filter dev,$(PROFILE)),debug,package/release)
 
-.PHONY: help deps build demo test endurance bench bench-terabyte lint fuzz fuzz-check postgres-majors versitygw nix-check nix-lint nix-format nix-reference clean
+.PHONY: help deps build demo test endurance bench bench-terabyte lint fuzz fuzz-check postgres-majors versitygw \
+	nix-check nix-lint nix-format nix-reference deb clean
 
 help:
 	@echo 'make deps             install the system packages that are missing'
@@ -28,6 +33,7 @@ help:
 	@echo 'make nix-lint         alejandra and deadnix over the Nix files'
 	@echo 'make nix-format       format them'
 	@echo 'make nix-reference    write docs/NIXOS-OPTIONS.md'
+	@echo 'make deb              target/walkeep.deb'
 	@echo 'make clean            remove target/'
 
 deps:
@@ -123,6 +129,22 @@ nix-format:
 nix-reference:
 	@packaging/install-deps.sh test
 	WALKEEP_WRITE_REFERENCE=1 $(CARGO) test --locked --test nix options_reference
+
+# Debian's package. A release's binary says nothing of the machine that built
+# it (packaging/build-release.sh); PROFILE=dev builds along a test, so that what
+# `make test` has built is used.
+deb:
+	@packaging/install-deps.sh build
+	@$(CARGO) deb --version 2>/dev/null | grep -q . || \
+		$(CARGO) install --locked cargo-deb --version $(CARGO_DEB)
+ifeq ($(PROFILE),release)
+	packaging/build-release.sh target/package
+else
+	$(CARGO) build --locked --profile $(PROFILE) --bins --test units
+endif
+	packaging/shell-files.sh $(BUILT)/walkeep target/deb
+	install $(if $(filter dev,$(PROFILE)),--strip) $(BUILT)/walkeep target/deb/walkeep
+	$(CARGO) deb --no-build --no-strip $(if $(filter dev,$(PROFILE)),--fast) --output target/walkeep.deb
 
 clean:
 	$(CARGO) clean
