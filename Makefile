@@ -16,7 +16,7 @@ PROFILE ?= release
 BUILT = target/$(if $(filter dev,$(PROFILE)),debug,package/release)
 
 .PHONY: help deps build demo test endurance bench bench-terabyte lint fuzz fuzz-check postgres-majors versitygw \
-	nix-check nix-lint nix-format nix-reference deb clean
+	nix-check nix-lint nix-format nix-reference deb vm-test vm-test-qemu clean
 
 help:
 	@echo 'make deps             install the system packages that are missing'
@@ -34,6 +34,8 @@ help:
 	@echo 'make nix-format       format them'
 	@echo 'make nix-reference    write docs/NIXOS-OPTIONS.md'
 	@echo 'make deb              target/walkeep.deb'
+	@echo 'make vm-test          that package on booted guests (root; systemd-nspawn)'
+	@echo 'make vm-test-qemu     the same in QEMU, with power cuts'
 	@echo 'make clean            remove target/'
 
 deps:
@@ -145,6 +147,18 @@ endif
 	packaging/shell-files.sh $(BUILT)/walkeep target/deb
 	install $(if $(filter dev,$(PROFILE)),--strip) $(BUILT)/walkeep target/deb/walkeep
 	$(CARGO) deb --no-build --no-strip $(if $(filter dev,$(PROFILE)),--fast) --output target/walkeep.deb
+
+# The package that the tests' own build makes: what is tested here are units,
+# users, sandboxes and machines, and a release build would take minutes more.
+vm-test:
+	@packaging/install-deps.sh vm
+	@$(MAKE) --no-print-directory deb PROFILE=dev
+	vm-tests/run --package target/walkeep.deb
+
+vm-test-qemu:
+	@packaging/install-deps.sh vm-qemu
+	@$(MAKE) --no-print-directory deb PROFILE=dev
+	vm-tests/run --package target/walkeep.deb --backend qemu
 
 clean:
 	$(CARGO) clean

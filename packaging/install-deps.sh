@@ -2,7 +2,7 @@
 # Installs the system packages that building, running and testing walkeep
 # need and this machine lacks.
 #
-#     packaging/install-deps.sh build|demo|test
+#     packaging/install-deps.sh build|demo|test|vm|vm-qemu
 #
 #   build  a C++ compiler, pkg-config and the system zlib's header
 #   demo   ... and a PostgreSQL server, 13 or later, with its client programs
@@ -10,6 +10,8 @@
 #          wrote, Chromium, which shows the page, promtool, which checks
 #          Prometheus' rules, systemd, which examines the units, and Nix, which
 #          evaluates the NixOS module
+#   vm     build, and what makes and boots guests: mmdebstrap, systemd-nspawn
+#   vm-qemu ... and QEMU
 #
 # What is there is found by trying it, wherever it came from. When nothing is
 # missing, nothing is said or done. Packages come from apt, as root or through
@@ -65,9 +67,9 @@ major() {
 }
 
 case ${1:-} in
-    build | demo | test) goal=$1 ;;
+    build | demo | test | vm | vm-qemu) goal=$1 ;;
     *)
-        say "usage: packaging/install-deps.sh build|demo|test"
+        say "usage: packaging/install-deps.sh build|demo|test|vm|vm-qemu"
         exit 2
         ;;
 esac
@@ -81,7 +83,7 @@ has pkg-config || packages="$packages pkg-config"
 if ! has pkg-config || ! has_zlib; then
     packages="$packages zlib1g-dev"
 fi
-if [ "$goal" != build ] && ! has_postgres; then
+if { [ "$goal" = demo ] || [ "$goal" = test ]; } && ! has_postgres; then
     packages="$packages postgresql"
     postgres=yes
 fi
@@ -94,6 +96,18 @@ if [ "$goal" = test ]; then
     has promtool || wanted="$wanted prometheus"
     has systemd-analyze || packages="$packages systemd"
     has nix-instantiate || packages="$packages nix-bin"
+fi
+if [ "$goal" = vm ] || [ "$goal" = vm-qemu ]; then
+    has python3 || packages="$packages python3"
+    has mmdebstrap || packages="$packages mmdebstrap debian-archive-keyring"
+    has systemd-nspawn || packages="$packages systemd-container"
+    has ip || packages="$packages iproute2"
+    has openssl || packages="$packages openssl"
+    has dpkg-shlibdeps || packages="$packages dpkg-dev"
+fi
+if [ "$goal" = vm-qemu ]; then
+    has qemu-system-x86_64 || packages="$packages qemu-system-x86"
+    has mke2fs || packages="$packages e2fsprogs"
 fi
 packages=${packages# }
 wanted=${wanted# }
