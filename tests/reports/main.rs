@@ -9,6 +9,7 @@ mod list;
 mod status;
 #[path = "../support/mod.rs"]
 mod support;
+mod terminal;
 
 use std::{
     fs::File,
