@@ -31,6 +31,14 @@ pub const BUCKET: &str = "backups";
 /// Longer than anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often what is new goes to the stores: `WALKEEP_STREAM_INTERVAL`
+/// seconds, 1 where it is not set. docs/BENCHMARKS.md has it at 10.
+pub fn interval() -> Duration {
+    let seconds = std::env::var("WALKEEP_STREAM_INTERVAL").ok();
+    let seconds = seconds.map(|text| text.parse().expect("a number of seconds"));
+    Duration::from_secs(seconds.unwrap_or(1))
+}
+
 pub struct World {
     pub site: Site,
     pub stores: [S3Server; 2],
@@ -77,7 +85,10 @@ impl World {
         let tables: String = tables
             .map(|(name, server)| server.toml_store_table(name, "s3", BUCKET))
             .collect();
-        let stream = "[stream]\nenabled = true\ninterval = \"1s\"\n\n";
+        let stream = format!(
+            "[stream]\nenabled = true\ninterval = \"{}s\"\n\n",
+            interval().as_secs()
+        );
         let head = format!("{}{stream}", site.head(cluster));
         site.configure(
             &head.replace("[fetch]\n", "[fetch]\ntimeout = \"20s\"\n"),
