@@ -96,6 +96,7 @@ in {
     ++ [
       (different "staging directory" (map (one: one.staging) instances))
       (different "catalog" (map (one: one.settings.catalog.path) instances))
+      (different "serve.listen" (lib.filter (address: address != "off") (map (one: one.settings.serve.listen) instances)))
       (different "data directory" (lib.concatMap (one: lib.optional (one.settings.cluster ? data_directory) one.settings.cluster.data_directory) instances))
     ]
     ++ lib.optional (lib.any (one: one.name == "") instances)

@@ -39,6 +39,9 @@
     };
   };
 
+  # It stands in units and scripts as it is.
+  place = types.strMatching (import ./place.nix);
+
   # A path as text. A path literal would copy the file into the store, where
   # everybody can read it; assertions.nix says so.
   file = example: description:
@@ -92,7 +95,7 @@ in {
 
   staging = {
     path = mkOption {
-      type = types.strMatching "/.*[^/]";
+      type = place;
       default = "${state}/staging";
       description = "The staging directory.";
     };
@@ -110,7 +113,7 @@ in {
         there.'';
     };
     device = mkOption {
-      type = types.nullOr (types.strMatching "/dev/.+");
+      type = types.nullOr place;
       default = null;
       example = "/dev/disk/by-id/nvme-staging";
       description = ''
@@ -118,7 +121,7 @@ in {
         is. Without one, the volume is a file.'';
     };
     image = mkOption {
-      type = types.strMatching "/.*[^/]";
+      type = place;
       default = "${state}/staging.img";
       description = "The volume's file, where there is no device: a file system with all its blocks allocated, a little larger than `size`.";
     };

@@ -53,7 +53,7 @@ in {
                 description = "That user's group: it shares staging and the catalog with the user `walkeep`.";
               };
               dataDir = mkOption {
-                type = types.strMatching "/.*[^/]";
+                type = types.strMatching (import ./place.nix);
                 example = "/var/lib/orders/17";
                 description = "Its data directory.";
               };

@@ -27,6 +27,11 @@
       else "/var/lib/walkeep/${name}";
     defaults = {
       inherit cluster;
+      # One address is one daemon's: any other's page is at a socket of its own.
+      serve.listen =
+        if name == ""
+        then "127.0.0.1:9847"
+        else "unix:/run/walkeep/${name}/page.sock";
       staging = {
         inherit (options.staging) path;
         max_size = options.staging.size;

@@ -4,6 +4,7 @@
   config,
   lib,
   pkgs,
+  utils,
   ...
 }: let
   cfg = config.services.walkeep;
@@ -39,6 +40,7 @@
     # ext4's own tables and journal, and receipts, beside what may wait.
     mib = bytes "1MiB";
     total = mib * ((bytes size + bytes size / 10) / mib + 256);
+    present = lib.optional (device != null) "${utils.escapeSystemdPath device}.device";
     make =
       if device == null
       then ''
@@ -65,6 +67,8 @@
         path = [pkgs.coreutils pkgs.e2fsprogs pkgs.util-linux];
         script = make;
         unitConfig = lib.optionalAttrs (device == null) {RequiresMountsFor = image;};
+        requires = present;
+        after = present;
         serviceConfig = once;
       };
       ${one.unit "staging"} = {

@@ -9,20 +9,7 @@
   accepted,
   ...
 }: let
-  orders = {
-    systemd.services.orders-db.serviceConfig.ExecStart = "/run/current-system/sw/bin/postgres -D /srv/orders";
-    services.walkeep.clusters.orders = {
-      unit = "orders-db";
-      user = "orders";
-      group = "orders";
-      dataDir = "/srv/orders";
-      stores.nas = {
-        type = "directory";
-        path = "/mnt/nas";
-      };
-      timers.ship.enable = false;
-    };
-  };
+  orders = ./orders.nix;
   changed = change: [orders {services.walkeep.clusters = change;}];
   config = host [orders];
   services = config.systemd.services;
@@ -107,6 +94,13 @@ in {
   "two clusters in one staging directory are refused" =
     complains (changed {orders.staging.path = "/var/lib/walkeep/staging";})
     "services.walkeep: two clusters have the same staging directory: /var/lib/walkeep/staging, /var/lib/walkeep/staging";
+  "two pages at one address are refused" =
+    complains (changed {orders.settings.serve.listen = "127.0.0.1:9847";})
+    "services.walkeep: two clusters have the same serve.listen: 127.0.0.1:9847, 127.0.0.1:9847";
+  "its page is at a socket in its runtime directory" =
+    equal
+    [config.environment.etc."walkeep/orders.toml".source.settings.serve.listen services."walkeep@orders".serviceConfig.RuntimeDirectory]
+    ["unix:/run/walkeep/orders/page.sock" "walkeep/%i"];
   "two clusters with one catalog are refused" =
     complains (changed {orders.settings.catalog.path = "/var/lib/walkeep/catalog.redb";})
     "services.walkeep: two clusters have the same catalog: /var/lib/walkeep/catalog.redb, /var/lib/walkeep/catalog.redb";

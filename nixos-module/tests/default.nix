@@ -64,6 +64,8 @@ in {
     map (sentence: "${topic}: ${sentence}") (lib.attrNames (lib.filterAttrs (_: one: !one.ok) sentences)))
   judged);
 
+  # For systemd, which examines them: all that there can be.
+  units = {inherit ((host [./orders.nix]).systemd) services timers mounts;};
   # For a real shell, with places to be filled in.
   volumes = let
     script = staging: (host [{services.walkeep.staging = {size = lib.mkForce "64MiB";} // staging;}]).systemd.services.walkeep-volume.script;

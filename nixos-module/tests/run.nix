@@ -36,7 +36,7 @@
     else stub.nixos "x86_64-linux" ([package] ++ modules);
   tests = import ./. {inherit lib nixos;};
 in {
-  inherit (tests) topics configurations volumes;
+  inherit (tests) topics configurations units volumes;
   reference = import ./reference.nix {inherit lib nixos;};
   outputs = import ./outputs.nix stub;
 }

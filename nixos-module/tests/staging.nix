@@ -77,6 +77,8 @@ in {
     ok =
       (lib.head (mounts device)).what
       == "/dev/vdb"
+      && device.systemd.services.walkeep-volume.after
+      == ["dev-vdb.device"]
       && lib.hasPrefix "# 2: there is nothing on it that blkid knows.\nblkid --probe /dev/vdb && exit 0\ntest $? = 2\n" device.systemd.services.walkeep-volume.script;
     is = device.systemd.services.walkeep-volume.script;
     should = "blkid is asked first";
@@ -111,5 +113,7 @@ in {
   "another size in settings is refused" =
     complains [{services.walkeep.settings.staging.max_size = "1GiB";}]
     "services.walkeep.settings.staging.max_size: set services.walkeep.staging.size, which the volume goes by";
+  "a path that a shell would take apart is no evaluation" =
+    fails (host []).services.walkeep.staging.path (host [{services.walkeep.staging.path = "/srv/my staging";}]).services.walkeep.staging.path;
   "a size without a unit is no evaluation" = fails (host []).services.walkeep.staging.size (host [{services.walkeep.staging.size = lib.mkForce "20";}]).services.walkeep.staging.size;
 }

@@ -14,6 +14,7 @@ mod support;
 mod evaluation;
 mod reference;
 mod role;
+mod units;
 mod volume;
 
 use std::{

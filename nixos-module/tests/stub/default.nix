@@ -69,7 +69,11 @@
   nixos = system: modules:
     lib.evalModules {
       modules = [./nixos.nix] ++ modules;
-      specialArgs.pkgs = packages system;
+      specialArgs = {
+        pkgs = packages system;
+        # Enough for paths without characters that are written otherwise.
+        utils.escapeSystemdPath = path: builtins.replaceStrings ["-" "/"] ["\\x2d" "-"] (lib.removePrefix "/" path);
+      };
     };
 in {
   inherit nixos;
