@@ -31,12 +31,9 @@ in
     cargoTestFlags = ["--lib" "--bins" "--tests"];
 
     postInstall = ''
-      for shell in bash zsh fish; do
-        $out/bin/walkeep completions $shell >walkeep.$shell
-      done
-      installShellCompletion --cmd walkeep --bash walkeep.bash --zsh walkeep.zsh --fish walkeep.fish
-      sh packaging/man-pages.sh $out/bin/walkeep man
-      installManPage man/*.1
+      sh packaging/shell-files.sh $out/bin/walkeep printed
+      installManPage printed/man/*
+      installShellCompletion --cmd walkeep --bash printed/walkeep.bash --zsh printed/_walkeep --fish printed/walkeep.fish
     '';
 
     meta = {
