@@ -29,7 +29,8 @@ SLOWER = 8
 
 def replay(log, disk, choose):
     """Puts onto `disk` what the log says was durable, and of the rest what
-    `choose()` says. Answers with how many writes were lost."""
+    `choose()` says. Answers with how many writes were lost,
+    and how many entries there were."""
     with open(log, "rb") as read, open(disk, "r+b") as write:
         magic, version, _, sector = struct.unpack("<QQQI", read.read(28))
         if magic != MAGIC or version != 1:
@@ -58,7 +59,7 @@ def replay(log, disk, choose):
             read.seek(data)
             write.seek(where * sector)
             write.write(read.read(count * sector))
-    return lost
+    return lost, len(entries)
 
 
 class QemuMachine(Machine):
@@ -170,8 +171,8 @@ class QemuMachine(Machine):
         self._gone()
         shutil.move(self.before, self.disk)
         dice = random.Random(f"{self.name} {self.boots}")
-        lost = replay(self.log_of_writes, self.disk, lambda: dice.random() < 0.5)
-        self.log(f"its power is cut; {lost} writes were lost")
+        lost, all = replay(self.log_of_writes, self.disk, lambda: dice.random() < 0.5)
+        self.log(f"its power is cut; {lost} of {all} writes and flushes were lost")
 
     def shutdown(self):
         self.log("shuts down")
