@@ -135,8 +135,15 @@ class QemuMachine(Machine):
         self.shell, _ = listener.accept()
         listener.close()
         begun = time.monotonic()
-        self.shell.settimeout(400)
-        if self._line() != "ready":
+        # On a host that does other work this is minutes.
+        self.shell.settimeout(900)
+        try:
+            said = self._line()
+        except TimeoutError:
+            said = "nothing"
+        if said != "ready":
+            self.release()
+            self.process = None
             console = (self.place / "console.log").read_text(errors="replace")
             raise Failed(f"{self.name}: does not boot: {console[-3000:]}")
         self.log(f"is up after {time.monotonic() - begun:.0f} s")
