@@ -16,7 +16,7 @@ PROFILE ?= release
 BUILT = target/$(if $(filter dev,$(PROFILE)),debug,package/release)
 
 .PHONY: help deps build demo test endurance bench bench-terabyte lint fuzz fuzz-check postgres-majors versitygw \
-	nix-check nix-lint nix-format nix-reference deb vm-test vm-test-qemu sbom clean
+	nix-check nix-lint nix-format nix-reference deb vm-test vm-test-qemu reproducible sbom clean
 
 help:
 	@echo 'make deps             install the system packages that are missing'
@@ -36,6 +36,7 @@ help:
 	@echo 'make deb              target/walkeep.deb'
 	@echo 'make vm-test          that package on booted guests (root; systemd-nspawn)'
 	@echo 'make vm-test-qemu     the same in QEMU, with power cuts'
+	@echo 'make reproducible     build the release twice, compare every byte'
 	@echo 'make sbom             target/walkeep.cdx.json: what the binary is made of'
 	@echo 'make clean            remove target/'
 
@@ -160,6 +161,10 @@ vm-test-qemu:
 	@packaging/install-deps.sh vm-qemu
 	@$(MAKE) --no-print-directory deb PROFILE=dev
 	vm-tests/run --package target/walkeep.deb --backend qemu
+
+reproducible:
+	@packaging/install-deps.sh build
+	packaging/reproducible.sh
 
 sbom:
 	@mkdir -p target
