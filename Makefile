@@ -140,7 +140,7 @@ nix-reference:
 deb:
 	@packaging/install-deps.sh build
 	@$(CARGO) deb --version 2>/dev/null | grep -q . || \
-		$(CARGO) install --locked cargo-deb --version $(CARGO_DEB)
+		$(CARGO) install --locked --debug cargo-deb --version $(CARGO_DEB)
 ifeq ($(PROFILE),release)
 	packaging/build-release.sh target/package
 else
