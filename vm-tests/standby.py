@@ -11,7 +11,8 @@ with subtest("a standby is made from the archive, and follows it"):
     install_package(other)
     other.succeed(f"systemctl stop {PG_UNIT}", f"rm -rf {PGDATA}")
     write_config(other)
-    other.succeed(f"walkeep restore {PGDATA} --standby 2>&1", timeout=90)
+    said = other.succeed(f"walkeep restore {PGDATA} --standby 2>&1", timeout=90)
+    t.assertIn("run `walkeep init` here before it is promoted", said)
     other.succeed(f"systemctl start {PG_UNIT}", timeout=60)
     wait_for_postgres(other)
     # Its own staging directory, for the day when it is the primary. Without its

@@ -106,6 +106,16 @@ pub(super) fn done(
             out,
             "standby   set primary_conninfo for it to follow a primary"
         )?;
+        if let Ok(staging) = host.staging_path()
+            && host.staging().is_err()
+        {
+            writeln!(
+                out,
+                "          and run `walkeep init` here before it is promoted: staging \"{}\" is bound \
+                 to no archive yet",
+                staging.display()
+            )?;
+        }
     }
     if host.config.path.is_none() {
         let where_from = "its restore_command needs the same environment as this walkeep had";
