@@ -13,21 +13,14 @@ mod stores;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::{
-    fs::{self, File},
-    path::PathBuf,
-    process::Child,
-    time::Duration,
-};
+use std::{fs, time::Duration};
 
 use listeners::Web;
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use support::{
     archive::{Archive, MIB, segment, segment_name},
+    daemon::Daemon,
     host::wait_until,
     s3::S3Server,
 };
@@ -42,7 +35,7 @@ struct Scene {
     archive: Archive,
     stores: [S3Server; 2],
     web: Web,
-    daemon: Option<Child>,
+    daemon: Daemon,
 }
 
 impl Scene {
@@ -53,11 +46,12 @@ impl Scene {
             store.create_bucket("wal");
             store.put_plainly("wal", "main/cluster.json", &archive.cluster_json());
         }
+        let daemon = Daemon::new(archive.directory().join("daemon.log"));
         Scene {
             archive,
             stores,
             web: Web::start(),
-            daemon: None,
+            daemon,
         }
     }
 
@@ -89,27 +83,16 @@ impl Scene {
     }
 
     fn start(&mut self) {
-        let mut command = self.archive.walkeep(&["run"]);
-        command.stderr(File::create(self.log()).expect("open the log"));
-        self.daemon = Some(command.spawn().expect("start walkeep run"));
-        wait_until("the daemon runs", PATIENCE, || {
-            fs::read_to_string(self.log()).is_ok_and(|log| log.contains("ships what arrives"))
-        });
-    }
-
-    fn log(&self) -> PathBuf {
-        self.archive.directory().join("daemon.log")
+        self.daemon.start(&mut self.archive.walkeep(&["run"]));
+        self.daemon.wait_for_line("ships what arrives");
     }
 
     fn signal(&self, signal: Signal) {
-        let daemon = self.daemon.as_ref().expect("it was started");
-        kill(Pid::from_raw(daemon.id().cast_signed()), signal).expect("signal it");
+        self.daemon.signal(signal);
     }
 
     fn stop(&mut self) {
-        self.signal(Signal::SIGTERM);
-        let mut daemon = self.daemon.take().expect("it was started");
-        assert_eq!(daemon.wait().expect("wait for it").code(), Some(0));
+        assert_eq!(self.daemon.stop(), Some(0));
     }
 
     /// A segment as `wal push` leaves it; its name.
@@ -174,12 +157,7 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        if let Some(mut daemon) = self.daemon.take() {
-            let _ = daemon.kill();
-            let _ = daemon.wait();
-        }
         if std::thread::panicking() {
-            eprintln!("{}", fs::read_to_string(self.log()).unwrap_or_default());
             for heard in self.web.heard() {
                 eprintln!("{} {}", heard.to, heard.body);
             }

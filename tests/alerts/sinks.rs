@@ -187,7 +187,7 @@ fn a_sink_that_fails_is_told_by_another_and_gets_it_later() {
     assert!(text.contains("\nrestore   nothing yet"), "{text}");
 
     // Idle, it takes next to nothing.
-    let pid = scene.daemon.as_ref().expect("it runs").id();
+    let pid = scene.daemon.id();
     let ticks = || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
         let fields: Vec<&str> = stat

@@ -83,7 +83,7 @@ fn answers_are_strict_and_change_nothing() {
         assert_eq!(answer.code, 421, "{other}");
         assert!(answer.body.contains("SSH tunnel"), "{}", answer.body);
     }
-    assert_eq!(scene.stop(), Some(0));
+    assert_eq!(scene.daemon.stop(), Some(0));
 }
 
 #[test]
@@ -137,7 +137,9 @@ fn a_token_opens_the_page_and_can_be_changed() {
     );
     put(&file, b"short\n");
     assert_eq!(ask(&url, "/", &bearer("short")).code, 503);
-    scene.wait_for_line("a token has 16 characters or more");
+    scene
+        .daemon
+        .wait_for_line("a token has 16 characters or more");
 }
 
 #[test]
@@ -153,11 +155,10 @@ fn a_socket_is_for_those_whom_its_mode_lets_in() {
     let answer = over(stream, "GET / HTTP/1.1\r\nHost: whatever\r\n");
     assert_eq!(answer.code, 200);
     // Killed, it leaves a socket that the next one takes over.
-    scene.signal(Signal::SIGKILL);
-    scene.wait();
+    scene.daemon.kill();
     assert!(path.exists());
     scene.start_and_wait("answers at unix:");
-    assert_eq!(scene.stop(), Some(0));
+    assert_eq!(scene.daemon.stop(), Some(0));
     assert!(!path.exists());
 }
 
@@ -172,11 +173,13 @@ fn a_taken_port_stops_nothing_and_a_new_address_is_taken() {
         scene.archive.object("r2", &name).exists() && scene.archive.object("b2", &name).exists()
     });
     drop(taken);
-    scene.wait_for_line(&format!("answers at http://{address}/"));
+    scene
+        .daemon
+        .wait_for_line(&format!("answers at http://{address}/"));
     assert_eq!(get(&format!("http://{address}")).code, 200);
 
     scene.configure(ON_ANY_PORT);
-    scene.signal(Signal::SIGHUP);
+    scene.daemon.signal(Signal::SIGHUP);
     wait_until("it answers elsewhere", PATIENCE, || {
         !scene.address().ends_with(&address.to_string())
     });
@@ -186,7 +189,7 @@ fn a_taken_port_stops_nothing_and_a_new_address_is_taken() {
     });
     scene.configure("listen = \"off\"");
     let last = scene.address();
-    scene.signal(Signal::SIGHUP);
+    scene.daemon.signal(Signal::SIGHUP);
     wait_until("it does not answer", PATIENCE, || {
         std::net::TcpStream::connect(last.strip_prefix("http://").unwrap()).is_err()
     });
@@ -209,7 +212,7 @@ fn a_month_takes_little_memory() {
         longest = longest.max(begun.elapsed());
         assert!(page.body.len() < 128 << 10, "{}", page.body.len());
     }
-    let status = std::fs::read_to_string(format!("/proc/{}/status", scene.process())).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", scene.daemon.id())).unwrap();
     let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let rss: u64 = rss
         .and_then(|it| it.split_whitespace().next()?.parse().ok())

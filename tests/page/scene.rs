@@ -4,16 +4,10 @@ use std::{
     fs::{self, File},
     io::{Read, Write},
     net::TcpStream,
-    path::PathBuf,
-    process::Child,
     time::{Duration, SystemTime},
 };
 
 use jiff::{SignedDuration, Timestamp};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use walkeep::{
     catalog::{
         BackupRecord, Catalog, ClusterFacts, DrillRecord, FileRecord, Object, Replica, Writer,
@@ -25,7 +19,8 @@ use walkeep::{
 
 use super::support::{
     archive::{Archive, MIB, SYSTEM, segment, segment_name},
-    host::{hand_over, wait_for},
+    daemon::Daemon,
+    host::hand_over,
 };
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,7 +32,7 @@ pub const MONTH: u64 = 8640;
 /// An archive with two stores, and a daemon.
 pub struct Scene {
     pub archive: Archive,
-    daemon: Option<Child>,
+    pub daemon: Daemon,
 }
 
 /// An answer over HTTP.
@@ -51,10 +46,9 @@ pub struct Answer {
 impl Scene {
     /// Nothing is archived yet. `serve` is what `[serve]` says.
     pub fn new(serve: &str) -> Self {
-        let scene = Scene {
-            archive: Archive::new(&[]),
-            daemon: None,
-        };
+        let archive = Archive::new(&[]);
+        let daemon = Daemon::new(archive.directory().join("daemon.log"));
+        let scene = Scene { archive, daemon };
         scene.configure(serve);
         let rebuilt = scene.archive.run(&["catalog", "rebuild"]);
         assert_eq!(rebuilt.code, 0, "{}", rebuilt.stderr);
@@ -75,59 +69,22 @@ impl Scene {
 
     /// Starts the daemon, and gives where it answers.
     pub fn start(&mut self) -> String {
-        let log = File::create(self.log()).expect("open the log");
-        let mut command = self.archive.walkeep(&["run"]);
-        self.daemon = Some(command.stderr(log).spawn().expect("start walkeep run"));
-        self.wait_for_line("answers at http://");
+        self.start_and_wait("answers at http://");
         self.address()
     }
 
     /// Starts it where it answers in another way.
     pub fn start_and_wait(&mut self, line: &str) {
-        let log = File::create(self.log()).expect("open the log");
-        let mut command = self.archive.walkeep(&["run"]);
-        self.daemon = Some(command.stderr(log).spawn().expect("start walkeep run"));
-        self.wait_for_line(line);
+        self.daemon.start(&mut self.archive.walkeep(&["run"]));
+        self.daemon.wait_for_line(line);
     }
 
     /// Where it said last that it answers.
     pub fn address(&self) -> String {
-        let log = fs::read_to_string(self.log()).expect("read the log");
+        let log = self.daemon.log();
         let at = log.rfind("answers at http://").expect("it answers") + "answers at ".len();
         let url = log[at..].split_whitespace().next().expect("an address");
         url.trim_end_matches('/').to_owned()
-    }
-
-    pub fn log(&self) -> PathBuf {
-        self.archive.directory().join("daemon.log")
-    }
-
-    pub fn wait_for_line(&self, words: &str) {
-        wait_for(words, PATIENCE, || {
-            let log = fs::read_to_string(self.log()).ok()?;
-            log.contains(words).then_some(())
-        });
-    }
-
-    pub fn signal(&self, signal: Signal) {
-        let daemon = self.daemon.as_ref().expect("it was started");
-        kill(Pid::from_raw(daemon.id().cast_signed()), signal).expect("signal it");
-    }
-
-    pub fn process(&self) -> u32 {
-        self.daemon.as_ref().expect("it was started").id()
-    }
-
-    /// Waits until it has ended.
-    pub fn wait(&mut self) {
-        let mut daemon = self.daemon.take().expect("it was started");
-        daemon.wait().expect("wait for it");
-    }
-
-    pub fn stop(&mut self) -> Option<i32> {
-        self.signal(Signal::SIGTERM);
-        let mut daemon = self.daemon.take().expect("it was started");
-        daemon.wait().expect("wait for it").code()
     }
 
     /// Writes to the catalog as walkeep does.
@@ -187,18 +144,6 @@ impl Scene {
     pub fn kill_store(&self, name: &str) {
         let path = self.archive.store(name);
         fs::rename(&path, path.with_extension("away")).expect("take the store away");
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        if let Some(mut daemon) = self.daemon.take() {
-            let _ = daemon.kill();
-            let _ = daemon.wait();
-        }
-        if std::thread::panicking() {
-            eprintln!("{}", fs::read_to_string(self.log()).unwrap_or_default());
-        }
     }
 }
 

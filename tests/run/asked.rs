@@ -114,8 +114,7 @@ fn a_daemon_that_dies_in_the_middle_is_never_taken_for_an_answer() {
     // Both wait for it: it has said nothing yet that they would end on.
     std::thread::sleep(Duration::from_millis(1500));
     assert!(push.0.try_wait().unwrap().is_none() && fetching.0.try_wait().unwrap().is_none());
-    it.signal(Signal::SIGKILL);
-    it.process.take().unwrap().wait().unwrap();
+    it.process.kill();
     assert_eq!(push.wait().code(), Some(1));
     assert_eq!(fetching.wait().code(), Some(200));
     assert!(!fetched(&it).exists());

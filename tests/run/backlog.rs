@@ -8,8 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::signal::Signal;
-
 use super::{
     Daemon, MIB,
     support::{
@@ -70,14 +68,7 @@ fn drain(it: &mut Daemon) -> u64 {
         most = most.max(watch(it, left));
         match restart % 2 {
             0 => assert_eq!(it.stop(), Some(0)),
-            _ => {
-                it.signal(Signal::SIGKILL);
-                it.process
-                    .take()
-                    .expect("it ran")
-                    .wait()
-                    .expect("wait for it");
-            }
+            _ => it.process.kill(),
         }
     }
     it.start();
@@ -89,7 +80,7 @@ fn drain(it: &mut Daemon) -> u64 {
 /// Waits until no more than `left` files wait. Of each five seconds, the second
 /// store is away for one.
 fn watch(it: &Daemon, left: u64) -> u64 {
-    let process = it.process.as_ref().expect("it runs").id();
+    let process = it.process.id();
     let (mut most, mut looks) = (0, 0_u64);
     wait_until("fewer files wait", Duration::from_secs(600), || {
         thread::sleep(Duration::from_millis(200));

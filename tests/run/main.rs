@@ -13,19 +13,12 @@ mod stores;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::{
-    fs::{self, File},
-    path::PathBuf,
-    process::{Child, Command},
-    time::Duration,
-};
+use std::time::Duration;
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use support::{
     archive::{Archive, MIB, segment, segment_name},
+    daemon,
     host::wait_until,
     s3::S3Server,
 };
@@ -38,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 struct Daemon {
     archive: Archive,
     servers: [S3Server; 2],
-    process: Option<Child>,
+    process: daemon::Daemon,
 }
 
 impl Daemon {
@@ -52,10 +45,11 @@ impl Daemon {
             server.create_bucket("wal");
             server.put_plainly("wal", "main/cluster.json", &archive.cluster_json());
         }
+        let process = daemon::Daemon::new(archive.directory().join("daemon.log"));
         let it = Daemon {
             archive,
             servers,
-            process: None,
+            process,
         };
         it.configure(&["a", "b"]);
         it
@@ -85,39 +79,21 @@ impl Daemon {
         self.archive.configure("", &format!("{besides}{tables}"));
     }
 
-    fn command(&self) -> Command {
-        let log = File::create(self.log());
-        let mut command = self.archive.walkeep(&["run"]);
-        command.stderr(log.expect("open the log"));
-        command
-    }
-
     fn start(&mut self) {
-        let child = self.command().spawn().expect("start walkeep run");
-        self.process = Some(child);
+        self.process.start(&mut self.archive.walkeep(&["run"]));
         self.wait_for_line("ships what arrives in");
     }
 
-    fn log(&self) -> PathBuf {
-        self.archive.directory().join("daemon.log")
-    }
-
     fn wait_for_line(&self, words: &str) {
-        wait_until(words, PATIENCE, || {
-            fs::read_to_string(self.log()).is_ok_and(|log| log.contains(words))
-        });
+        self.process.wait_for_line(words);
     }
 
     fn signal(&self, signal: Signal) {
-        let process = self.process.as_ref().expect("it was started");
-        kill(Pid::from_raw(process.id().cast_signed()), signal).expect("signal it");
+        self.process.signal(signal);
     }
 
-    /// Ends it by SIGTERM; its exit code.
     fn stop(&mut self) -> Option<i32> {
-        self.signal(Signal::SIGTERM);
-        let mut process = self.process.take().expect("it was started");
-        process.wait().expect("wait for it").code()
+        self.process.stop()
     }
 
     /// A segment arrives as `wal push` leaves it; its name.
@@ -143,17 +119,5 @@ impl Daemon {
         wait_until("nothing waits", PATIENCE, || {
             self.archive.waiting().is_empty()
         });
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-        if std::thread::panicking() {
-            eprintln!("{}", fs::read_to_string(self.log()).unwrap_or_default());
-        }
     }
 }

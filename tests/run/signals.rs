@@ -20,8 +20,7 @@ fn a_second_daemon_says_so_and_stops() {
     it.archive.ship();
     it.wait_shipped();
     // Killed, it leaves nothing in the way of the next.
-    it.signal(Signal::SIGKILL);
-    it.process.take().unwrap().wait().unwrap();
+    it.process.kill();
     it.start();
     assert_eq!(it.stop(), Some(0));
 }
@@ -60,11 +59,11 @@ fn systemd_is_told() {
     let socket = UnixDatagram::bind(&path).unwrap();
     hand_over(&path);
     socket.set_read_timeout(Some(super::PATIENCE)).unwrap();
-    let mut command = it.command();
+    let mut command = it.archive.walkeep(&["run"]);
     command
         .env("NOTIFY_SOCKET", &path)
         .env("WATCHDOG_USEC", "400000");
-    it.process = Some(command.spawn().unwrap());
+    it.process.start(&mut command);
     let heard = |words: &str| {
         let mut all = String::new();
         while !all.contains(words) {

@@ -7,6 +7,7 @@
 )]
 
 pub mod archive;
+pub mod daemon;
 pub mod host;
 pub mod postgres;
 pub mod s3;
