@@ -40,8 +40,12 @@ fn nothing_older_than_the_interval_is_lost_with_the_host() {
     // Archiving fails from here on: whole segments are streamed alone.
     world.cluster.append_conf("archive_command = 'false'");
     world.cluster.reload();
+    // Several of them between two looks.
+    for _ in 0..4 {
+        world.cluster.switch_wal();
+    }
     // In the middle between two looks: they have just been waited for.
-    thread::sleep(interval().mul_f64(2.7));
+    thread::sleep(interval().mul_f64(4.7));
 
     let lost_at = Instant::now();
     world.lose_host();

@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{News, directory};
+use super::{News, directory, growth::Grown};
 use crate::{
     archive::staging::Staging,
     fs,
@@ -143,9 +143,8 @@ pub(super) struct Board {
 #[derive(Debug)]
 struct Shared {
     state: StreamState,
-    /// By store: the received segments that it has all of, so far as they are
-    /// final.
-    covered: BTreeMap<StoreName, BTreeSet<SegmentName>>,
+    /// By store: how many bytes it has of received segments.
+    covered: BTreeMap<StoreName, BTreeMap<SegmentName, u32>>,
     /// Bytes that became final since the start.
     total: u64,
     /// By store's name: how many of them it has.
@@ -161,7 +160,7 @@ impl Board {
         slot_name: &str,
         stores: impl Iterator<Item = StoreName>,
     ) -> Self {
-        let covered: BTreeMap<StoreName, _> = stores.map(|it| (it, BTreeSet::new())).collect();
+        let covered: BTreeMap<StoreName, _> = stores.map(|it| (it, BTreeMap::new())).collect();
         let stores = covered
             .keys()
             .map(|it| (it.to_string(), StoreState::default()));
@@ -208,14 +207,14 @@ impl Board {
         &self,
         store: &StoreName,
         news: &News,
-        covered: BTreeSet<SegmentName>,
+        covered: BTreeMap<SegmentName, u32>,
         disputed: &BTreeSet<SegmentName>,
     ) {
         let mut shared = self.shared();
         let has_all = news
             .grown
             .iter()
-            .all(|it| covered.contains(&it.received.segment));
+            .all(|it| covered.contains_key(&it.received.segment));
         if has_all {
             shared.sent.insert(store.to_string(), news.total);
         }
@@ -236,11 +235,12 @@ impl Board {
         self.save(&mut shared);
     }
 
-    /// Whether every store has what has been received of a segment.
-    pub(super) fn is_covered(&self, segment: SegmentName) -> bool {
+    /// Whether every store has what has been received of a segment by now. What
+    /// it had at the last look says nothing of what came since.
+    pub(super) fn is_covered(&self, grown: &Grown) -> bool {
         let shared = self.shared();
         let mut stores = shared.covered.values();
-        stores.all(|covered| covered.contains(&segment))
+        stores.all(|covered| covered.get(&grown.received.segment) >= Some(&grown.to))
     }
 
     pub(super) fn set_full(&self, full: bool) {

@@ -131,12 +131,12 @@ impl Lane {
             self.state.held = Some(self.list().await?);
         }
         self.learn_whole(&news.grown).await?;
-        let mut covered = BTreeSet::new();
+        let mut covered = BTreeMap::new();
         for grown in &news.grown {
             let segment = grown.received.segment;
             let whole = self.state.whole.contains(&segment);
             if whole || (!self.is_disputed(segment) && self.send(grown).await?) {
-                covered.insert(segment);
+                covered.insert(segment, grown.to);
             }
         }
         self.board

@@ -267,7 +267,7 @@ impl Look {
             let segment = it.received.segment;
             let is_open = Some(segment) == newest || Some(segment) == newest_complete;
             let goes = !is_open
-                && (self.board.is_covered(segment)
+                && (self.board.is_covered(&it)
                     || (held > bound && it.received.complete && self.is_archived(segment)));
             if goes {
                 self.directory.remove(it.received.file_name())?;
