@@ -32,7 +32,7 @@ def replay(log, disk, choose):
     `choose()` says. Answers with how many writes were lost,
     and how many entries there were."""
     with open(log, "rb") as read, open(disk, "r+b") as write:
-        magic, version, _, sector = struct.unpack("<QQQI", read.read(28))
+        magic, version, least, sector = struct.unpack("<QQQI", read.read(28))
         if magic != MAGIC or version != 1:
             raise Failed(f"{log} is no log of writes")
         size = os.fstat(read.fileno()).st_size
@@ -47,6 +47,8 @@ def replay(log, disk, choose):
             if at > size:
                 break
             entries.append((where, count, flags, data))
+        if len(entries) < least:
+            raise Failed(f"{log}: of {least} entries {len(entries)} can be read")
         flushes = [n for n, entry in enumerate(entries) if entry[2] & FLUSH]
         durable = flushes[-1] if flushes else -1
         lost = 0
@@ -120,7 +122,9 @@ class QemuMachine(Machine):
                 "-append", "root=/dev/vda rw console=ttyS0 quiet panic=1 mitigations=off nopti"
                 " net.ifnames=0 systemd.show_status=false",
                 "-blockdev", json.dumps(disk),
-                "-device", "virtio-blk-pci,drive=logged",
+                # blklogwrites may put other entries between a write of zeros
+                # and its data, where both come at once.
+                "-device", "virtio-blk-pci,drive=logged,write-zeroes=off,discard=off",
                 "-drive", f"file={self.place}/seed.tar,if=none,id=seed,format=raw,readonly=on",
                 "-device", "virtio-blk-pci,drive=seed",
                 "-netdev", f"tap,id=wire,ifname={self.wire},script=no,downscript=no",
