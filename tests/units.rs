@@ -10,10 +10,10 @@ mod support;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
 };
 
-use support::host::{TempDir, skip};
+use support::host::{TempDir, systemd_analyze};
 
 const UNITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/systemd");
 /// As `systemd-analyze security` prints and takes it, in tenths: 2.0.
@@ -47,18 +47,6 @@ fn commands() -> Vec<(String, String)> {
         }
     }
     commands
-}
-
-/// `systemd-analyze`, where the machine has it.
-fn systemd_analyze(arguments: &[&str]) -> Option<Output> {
-    let ran = Command::new("systemd-analyze")
-        .args(arguments)
-        .env("SYSTEMD_COLORS", "0")
-        .output();
-    if ran.is_err() {
-        skip("systemd-analyze", "install systemd");
-    }
-    ran.ok()
 }
 
 /// Syntax, names of settings, specifiers, time expressions, and that what they

@@ -6,6 +6,7 @@ use super::{
     CatalogError, FileRecord, Reader, Select,
     rows::{self, FILES},
 };
+
 impl Reader {
     /// The files of `select`, the last ones first. Read as they are asked for.
     pub fn newest_first(

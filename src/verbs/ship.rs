@@ -42,7 +42,7 @@ struct Shown {
 impl Shown {
     fn observe(&self, seen: &Seen<'_>) {
         match seen {
-            Seen::Begun { raw_bytes, .. } => self.total.store(*raw_bytes, Ordering::Relaxed),
+            Seen::Begun { raw_bytes } => self.total.store(*raw_bytes, Ordering::Relaxed),
             Seen::Sent { raw_bytes, .. } => {
                 self.sent.fetch_add(*raw_bytes, Ordering::Relaxed);
             }

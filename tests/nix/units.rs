@@ -4,14 +4,13 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
 };
 
 use serde_json::{Map, Value};
 
 use crate::{
     evaluation::evaluate,
-    support::host::{TempDir, skip},
+    support::host::{TempDir, systemd_analyze},
 };
 
 /// As `systemd-analyze security` takes it, in tenths: 2.0.
@@ -153,15 +152,4 @@ fn here(value: &str) -> String {
 
 fn object(value: &Value) -> &Map<String, Value> {
     value.as_object().expect("a set")
-}
-
-fn systemd_analyze(arguments: &[&str]) -> Option<Output> {
-    let ran = Command::new("systemd-analyze")
-        .args(arguments)
-        .env("SYSTEMD_COLORS", "0")
-        .output();
-    if ran.is_err() {
-        skip("systemd-analyze", "install systemd");
-    }
-    ran.ok()
 }

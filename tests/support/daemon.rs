@@ -14,7 +14,7 @@ use nix::{
 
 use super::host::wait_until;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A daemon that a test starts and ends, as often as it likes. What it said is
 /// shown where the test fails.

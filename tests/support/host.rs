@@ -15,7 +15,7 @@ use std::{
         process::CommandExt,
     },
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::{
         LazyLock, OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -279,4 +279,16 @@ pub fn receivers(directory: &Path) -> Vec<Pid> {
             (ours && !line.contains("--parent")).then(|| Pid::from_raw(pid))
         })
         .collect()
+}
+
+/// `systemd-analyze`, where the machine has it.
+pub fn systemd_analyze(arguments: &[&str]) -> Option<Output> {
+    let ran = Command::new("systemd-analyze")
+        .args(arguments)
+        .env("SYSTEMD_COLORS", "0")
+        .output();
+    if ran.is_err() {
+        skip("systemd-analyze", "install systemd");
+    }
+    ran.ok()
 }

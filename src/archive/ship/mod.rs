@@ -179,9 +179,8 @@ struct Pass {
 pub enum Seen<'a> {
     /// There is so much to do.
     Begun {
-        /// Files that a store is to get, once for each store.
-        sends: u64,
-        /// Their raw size in bytes, once for each store.
+        /// The raw size, in bytes, of the files that a store is to get, once
+        /// for each store.
         raw_bytes: u64,
     },
     /// A store was sent a file.
@@ -241,7 +240,7 @@ pub async fn ship_observed(
     let prepared = shipping.clone();
     let looked = tokio::task::spawn_blocking(move || jobs(&prepared, only)).await?;
     let (jobs, copies) = looked?;
-    let sends = jobs.iter().flat_map(|job| {
+    let to_send = jobs.iter().flat_map(|job| {
         let lanes = job.needed_by.iter();
         let left_out = |lane: &&LaneId| {
             let place = &shipping.places[**lane];
@@ -249,8 +248,8 @@ pub async fn ship_observed(
         };
         lanes.filter(left_out).map(|_| job.file.size)
     });
-    let (sends, raw_bytes) = sends.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size));
-    observer(Seen::Begun { sends, raw_bytes });
+    let raw_bytes = to_send.sum();
+    observer(Seen::Begun { raw_bytes });
     let lanes = shipping.places.len();
     let packer = Packer {
         staging: shipping.staging.clone(),
