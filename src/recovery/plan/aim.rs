@@ -280,10 +280,10 @@ impl<'a> Aim<'a> {
                     && matches!(numbers, (Some(first), Some(last)) if (first..=last).contains(&number))
             })
         };
-        let elder = track
-            .ancestry
-            .timelines()
-            .filter(|it| *it != track.timeline());
+        // It never goes back to a timeline older than what it read last.
+        let read = track.name(reach).timeline;
+        let elder = track.ancestry.timelines();
+        let elder = elder.filter(|it| (read..track.timeline()).contains(it));
         let Some(parent) = elder.filter(|it| held(*it)).last() else {
             return Ok(());
         };

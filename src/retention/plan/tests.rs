@@ -14,7 +14,7 @@ use crate::{
     postgres::{Lsn, SegmentName, SegmentSize, history},
     recovery::plan::{
         Request, Step, Target, TimelineChoice,
-        tests::world::{Outcome, World, at, size},
+        tests::world::{Outcome, World, at, at_least, size},
     },
 };
 
@@ -246,7 +246,7 @@ fn is_whole(backup: &Backup, holdings: &Holdings) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(at_least(400))]
     #[test]
     fn what_could_be_restored_of_the_window_still_can(seed: u64) {
         let world = World::random(seed);

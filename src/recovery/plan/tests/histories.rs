@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::{
     super::{Backup, Doubt, Plan, Reason, Refusal, Request, Step, Target, TimelineChoice},
-    world::{MIB, NAMES, Outcome, World, at, size},
+    world::{MIB, NAMES, Outcome, World, at, at_least, size},
 };
 use crate::{
     archive::plan::FetchPlan,
@@ -277,10 +277,16 @@ fn check_refusal(world: &World, request: &Request, refusal: &Refusal) {
             }
             // A record that reaches over into the next segment is in neither's
             // moments.
-            let over = matches!(request.target, Target::Name(_))
-                && world.moments.values().flatten().any(|moments| moments.cut);
+            let named = matches!(request.target, Target::Name(_));
+            let over = named && world.moments.values().flatten().any(|moments| moments.cut);
+            // A name that another timeline has too early is told, though one
+            // of these segments may have it as well.
+            let says = |segment| {
+                let moments = world.moments[segment].as_ref();
+                moments.is_some_and(|moments| !moments.more)
+            };
             let mut reached = outcomes.iter().filter(|(_, _, outcome)| match outcome {
-                Outcome::Stopped(..) => true,
+                Outcome::Stopped(_, segment) => !named || says(segment),
                 Outcome::Ended(_, consistent) => *consistent && request.target == Target::Latest,
                 Outcome::Fatal => false,
             });
@@ -293,7 +299,7 @@ fn check_refusal(world: &World, request: &Request, refusal: &Refusal) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(at_least(4000))]
     #[test]
     fn a_plan_is_what_postgresql_does(seed: u64) {
         let world = World::random(seed);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use jiff::Timestamp;
+use proptest::prelude::ProptestConfig;
 
 use super::super::{
     Archive, Backup, Commit, Holder, Known, Moments, Request, RestorePoint, Source, Step, Target,
@@ -20,6 +21,15 @@ use crate::{
 
 pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const NAMES: [&str; 4] = ["before release", "before import", "nightly", "tuesday"];
+
+/// As many pasts, or `PROPTEST_CASES` where those are more.
+pub(crate) fn at_least(cases: u32) -> ProptestConfig {
+    let config = ProptestConfig::default();
+    ProptestConfig {
+        cases: config.cases.max(cases),
+        ..config
+    }
+}
 
 pub(crate) fn size() -> SegmentSize {
     SegmentSize::new(MIB).unwrap()
