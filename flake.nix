@@ -86,7 +86,7 @@
           else throw "the module's evaluation tests: ${lib.concatStringsSep "; " tests.failed}"
         );
         nix = pkgs.runCommand "walkeep-nix" {nativeBuildInputs = [pkgs.deadnix];} ''
-          cd ${./.}
+          cd ${self}
           deadnix --fail flake.nix nixos-module packaging vm-tests
           touch $out
         '';
