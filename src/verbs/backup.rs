@@ -153,6 +153,7 @@ fn settle(host: &Host, taken: &Taken) -> anyhow::Result<bool> {
     if !host.json {
         print_taken(taken)?;
     }
+    tell_failures(taken);
     let usable = wal::wait(host, &taken.manifest)?;
     if usable && !host.json {
         let line = "every segment that it needs is stored: it can be restored";
@@ -236,8 +237,15 @@ fn print_taken(taken: &Taken) -> anyhow::Result<()> {
     }
     let stores: Vec<&str> = taken.stores.iter().map(|store| store.as_str()).collect();
     writeln!(out, "  in {}", stores.join(", "))?;
+    Ok(())
+}
+
+fn tell_failures(taken: &Taken) {
     for (store, failure) in &taken.failures {
-        tracing::error!("{store} does not have the backup: {failure}");
+        tracing::error!(
+            "{store} does not have the backup: {failure}; once it can be written, `walkeep verify \
+             --repair` brings it there"
+        );
     }
     for damaged in &taken.manifest.damaged {
         tracing::error!(
@@ -247,7 +255,6 @@ fn print_taken(taken: &Taken) -> anyhow::Result<()> {
             damaged.blocks
         );
     }
-    Ok(())
 }
 
 /// Every backup, and which stores have it.

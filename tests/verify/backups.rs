@@ -140,6 +140,59 @@ fn what_backups_need_is_found_damaged_or_missing_mended_and_restorable() {
     world.start();
 }
 
+#[test]
+fn a_backup_that_a_store_never_got_is_brought_there() {
+    let (world, [first, second]) = world();
+    world.stores[1].stop();
+    world
+        .cluster
+        .sql("UPDATE kept SET word = 'again' WHERE i > 90000; CHECKPOINT");
+    let run = world.site.walkeep(&["--json", "backup", "create"]);
+    let made = run.expect(1).json();
+    let third = made["id"].as_str().expect("an id").to_owned();
+    assert_eq!(made["stores"], serde_json::json!(["one"]));
+    run.tells("`walkeep verify --repair` brings it there");
+    // While the store is away nothing of it is taken for absent.
+    let found = verify(&world, &[]);
+    let kinds: Vec<_> = found.problems().into_iter().map(|it| it.0).collect();
+    assert_eq!(kinds, ["unreachable"], "{}", found.outcome);
+    world.stores[1].restart();
+    world.ship();
+
+    let missed = |made: &str| format!("main/backup/{made}/manifest.json.gz");
+    let found = verify(&world, &[]);
+    let problems = found.problems();
+    assert_eq!(found.code, 1);
+    assert!(
+        problems.len() > 2
+            && problems
+                .iter()
+                .all(|it| (&*it.0, &*it.1) == ("missing", "two")),
+        "{}",
+        found.outcome
+    );
+    assert!(problems.iter().any(|it| it.2 == missed(&third)));
+    let mended = verify(&world, &["--repair"]);
+    assert_eq!((mended.code, mended.settled()), (0, problems));
+    verify(&world, &["--deep"]).is_clean();
+    // A store that comes without any: it gets every one of them.
+    for (path, _) in objects(&world, 1, "main/backup/") {
+        fs::remove_file(path).unwrap();
+    }
+    fs::remove_file(world.site.path("catalog/catalog.redb")).unwrap();
+    world.site.walkeep(&["catalog", "rebuild"]).expect(0);
+    let mended = verify(&world, &["--repair"]);
+    for id in [&first, &second, &third] {
+        let is_missed = |it: &(String, String, String)| it.2 == missed(id);
+        assert!(mended.settled().iter().any(is_missed), "{}", mended.outcome);
+    }
+    assert_eq!(mended.code, 0, "{}", mended.outcome);
+    verify(&world, &["--deep"]).is_clean();
+    world.configure(&["two"]);
+    world.restore(&[]).expect(0);
+    world.start();
+}
+
 /// Every object of base backups, in both stores.
 fn all(world: &World) -> Vec<Vec<u8>> {
     let objects = [0, 1]

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{
     Scene, VerifyError,
-    manifests::{Judged, agree, gone, manifests},
+    manifests::{Judged, absent, agree, manifests},
     objects::{self, Found, Pieces, check},
     report::Problem,
 };
@@ -39,7 +39,7 @@ pub(super) struct Backup {
     /// Everything that restoring it reads, as far as that is known.
     pub(super) needs: HashSet<Key>,
     /// The stores, by their number in the scene, that should have it all: they
-    /// have its manifest, or had it.
+    /// have its manifest, or should.
     pub(super) stores: BTreeSet<usize>,
 }
 
@@ -54,7 +54,7 @@ impl Backups {
 pub(super) async fn hold(scene: &mut Scene<'_>) -> Result<(Backups, Vec<Problem>), VerifyError> {
     let (mut problems, mut judged) = (Vec::new(), Judged::new());
     let manifests = manifests(scene, &mut judged, &mut problems).await?;
-    gone(scene, &manifests, &mut judged, &mut problems).await?;
+    absent(scene, &manifests, &mut judged, &mut problems).await?;
 
     let had = had(scene, &judged)?;
     let places = scene.reached_places();

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     archive::place::Place,
-    backup::Manifest,
+    backup::{Manifest, running},
     catalog::{BackupRecord, FlawKind},
     codec::Sha256,
     layout::{BackupId, Generation, Key},
@@ -207,8 +207,9 @@ fn adopt(
     Ok(())
 }
 
-/// Manifests that the catalog knows in stores which do not list them.
-pub(super) async fn gone(
+/// Manifests that stores do not list, though they had them, or another store
+/// has them.
+pub(super) async fn absent(
     scene: &Scene<'_>,
     manifests: &Manifests,
     judged: &mut Judged,
@@ -218,29 +219,31 @@ pub(super) async fn gone(
     for record in catalog.read(|reader| reader.backups())? {
         let of = (record.generation, record.id);
         let key = Key::Manifest(of.0, of.1);
-        let mut lacking = Vec::new();
+        let (mut had, mut never) = (Vec::new(), Vec::new());
         for (store, seen) in scene.reached() {
-            let since = record.stores.get(scene.name(store));
-            if since.is_none_or(|since| *since >= scene.begun) || seen.manifests.contains_key(&of) {
+            if seen.manifests.contains_key(&of) {
                 continue;
             }
-            match scene.places[store]
-                .store
-                .head(&scene.places[store].layout.key(key))
-                .await
-            {
-                Ok(None) => lacking.push(store),
-                // Behind a hide marker.
-                Ok(Some(_)) => {}
-                Err(error) => problems.push(Problem::unread(scene.name(store), None, &error)),
+            match record.stores.get(scene.name(store)) {
+                Some(since) if *since >= scene.begun => {}
+                Some(_) => had.push(store),
+                None if manifests.contains_key(&of) => never.push(store),
+                None => {}
             }
         }
-        if lacking.is_empty() {
-            continue;
+        let unfinished = !never.is_empty() && is_unfinished(scene, of, problems).await;
+        if unfinished {
+            never.clear();
+        }
+        let had = proved(scene, key, had, problems).await;
+        for &store in &proved(scene, key, never, problems).await {
+            let reason = "another store has this backup, and this one does not".to_owned();
+            let text = scene.places[store].layout.key(key);
+            judged.insert((store, text), Some((key, FlawKind::Missing, reason)));
         }
         let unreached = |name: &String| !scene.reached().any(|(it, _)| scene.name(it) == name);
         let is_anywhere = manifests.contains_key(&of) || record.stores.keys().any(unreached);
-        for &store in &lacking {
+        for &store in &had {
             if is_anywhere {
                 let text = scene.places[store].layout.key(key);
                 let reason = "the store had it, and does not have it any more".to_owned();
@@ -258,11 +261,60 @@ pub(super) async fn gone(
         }
         problems.dedup();
         catalog.write(|writer| {
-            for &store in &lacking {
+            for &store in &had {
                 writer.drop_backup(of.0, of.1, scene.name(store))?;
             }
             Ok(())
         })?;
     }
     Ok(())
+}
+
+/// Whether the backup is on its way to the stores, or has just been pruned from
+/// all of them. Asked before a store is asked for its manifest: a marker goes
+/// after the last manifest has come.
+async fn is_unfinished(
+    scene: &Scene<'_>,
+    (generation, id): (Generation, BackupId),
+    problems: &mut Vec<Problem>,
+) -> bool {
+    let mut is_somewhere = false;
+    for (store, _) in scene.reached() {
+        let place = &scene.places[store];
+        let asked = async {
+            let marker = running::read(place, generation, id).await?;
+            let key = place.layout.key(Key::Manifest(generation, id));
+            is_somewhere |= place.store.head(&key).await?.is_some();
+            Ok(marker.is_some_and(|marker| marker.is_alive(Timestamp::now())))
+        };
+        match asked.await {
+            Ok(false) => {}
+            Ok(true) => return true,
+            Err(error) => {
+                problems.push(Problem::unread(scene.name(store), None, &error));
+                return true;
+            }
+        }
+    }
+    !is_somewhere
+}
+
+/// Those of the stores that really do not have it: a listing does not show what
+/// is behind a hide marker.
+async fn proved(
+    scene: &Scene<'_>,
+    key: Key,
+    stores: Vec<usize>,
+    problems: &mut Vec<Problem>,
+) -> Vec<usize> {
+    let mut proved = Vec::new();
+    for store in stores {
+        let place = &scene.places[store];
+        match place.store.head(&place.layout.key(key)).await {
+            Ok(None) => proved.push(store),
+            Ok(Some(_)) => {}
+            Err(error) => problems.push(Problem::unread(scene.name(store), None, &error)),
+        }
+    }
+    proved
 }
