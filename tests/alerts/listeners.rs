@@ -1,5 +1,4 @@
-//! Those who are told, on loopback: a web server and a mail server of a few
-//! lines, which write down what they get.
+//! A web server of a few lines on loopback, which writes down what it is told.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -11,10 +10,10 @@ use std::{
 
 use serde_json::Value;
 
-/// A request, or a mail.
+/// A request.
 #[derive(Debug, Clone)]
 pub struct Heard {
-    /// Of HTTP: method and path. Of a mail: whom it is for.
+    /// Method and path.
     pub to: String,
     /// The header lines, in lower case.
     pub headers: Vec<String>,
@@ -118,82 +117,4 @@ fn read_request(stream: TcpStream, status: &str) -> Option<Heard> {
         headers,
         body: String::from_utf8(body).ok()?,
     })
-}
-
-/// A mail server without TLS, which knows one user.
-pub struct Mail {
-    pub port: u16,
-    heard: Arc<Mutex<Vec<Heard>>>,
-}
-
-impl Mail {
-    pub fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("listen");
-        let mail = Mail {
-            port: listener.local_addr().expect("an address").port(),
-            heard: Arc::default(),
-        };
-        let heard = Arc::clone(&mail.heard);
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if let Some(mail) = take_mail(stream) {
-                    heard.lock().unwrap().push(mail);
-                }
-            }
-        });
-        mail
-    }
-
-    pub fn heard(&self) -> Vec<Heard> {
-        self.heard.lock().unwrap().clone()
-    }
-}
-
-/// RFC 5321, as far as a client that sends one mail needs it.
-fn take_mail(stream: TcpStream) -> Option<Heard> {
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .ok()?;
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
-    let say = |line: &str| (&stream).write_all(format!("{line}\r\n").as_bytes()).ok();
-    let mut mail = Heard {
-        to: String::new(),
-        headers: Vec::new(),
-        body: String::new(),
-    };
-    say("220 test")?;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        let line = line.trim_end();
-        match line.split_once([' ', ':']).map_or(line, |(verb, _)| verb) {
-            "EHLO" => say("250-test\r\n250 AUTH PLAIN")?,
-            "AUTH" => {
-                mail.headers.push(line.to_owned());
-                say("235 welcome")?
-            }
-            "RCPT" => {
-                mail.to += line;
-                say("250 ok")?
-            }
-            "DATA" => {
-                say("354 go on")?;
-                loop {
-                    let mut line = String::new();
-                    reader.read_line(&mut line).ok()?;
-                    if line == ".\r\n" {
-                        break;
-                    }
-                    mail.body += &line;
-                }
-                say("250 ok")?
-            }
-            "QUIT" => {
-                say("221 bye")?;
-                return Some(mail);
-            }
-            "" => return (!mail.body.is_empty()).then_some(mail),
-            _ => say("250 ok")?,
-        }
-    }
 }

@@ -6,6 +6,7 @@
 )]
 
 mod listeners;
+mod mail;
 mod proven;
 mod server;
 mod sinks;

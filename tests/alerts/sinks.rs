@@ -4,12 +4,13 @@ use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use crate::{
     PATIENCE, Scene,
-    listeners::{Mail, Web},
+    listeners::Web,
+    mail::{Mail, Tls},
     support::host::{hand_over, wait_until},
 };
 
 /// A file for the server's user alone; its path.
-fn secret(scene: &Scene, name: &str, value: &str) -> String {
+pub fn secret(scene: &Scene, name: &str, value: &str) -> String {
     let path = scene.archive.directory().join(name);
     fs::write(&path, format!("{value}\n")).expect("write it");
     hand_over(&path);
@@ -50,7 +51,7 @@ fn every_sink_is_told_of_a_failed_unit() {
 #[test]
 fn each_way_is_tried_by_itself() {
     let scene = Scene::new();
-    let (mail, slack) = (Mail::start(), Web::start());
+    let (mail, slack) = (Mail::start(Tls::No), Web::start());
     let out = scene.archive.directory().join("told");
     let page = script(
         &scene,
@@ -93,15 +94,17 @@ fn each_way_is_tried_by_itself() {
         .expect("a text")
         .to_owned();
     assert!(text.starts_with("*[main] a test* on "), "{text}");
-    wait_until("the mail is there", PATIENCE, || !mail.heard().is_empty());
-    let got = &mail.heard()[0];
+    wait_until("the mail is there", PATIENCE, || {
+        !mail.received().is_empty()
+    });
+    let got = &mail.received()[0];
     assert!(got.to.contains("<one@example.org>") && got.to.contains("<two@example.org>"));
     assert!(
         got.body.contains("Subject: [main] a test\r\n"),
         "{}",
         got.body
     );
-    assert_eq!(got.headers.len(), 1, "it said who it is: {got:?}");
+    assert_eq!(got.logins.len(), 1, "it said who it is: {got:?}");
     let told = fs::read_to_string(&out).expect("the command was run");
     assert!(
         told.starts_with(r#"{"event":"test","cluster":"main","#),

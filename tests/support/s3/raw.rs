@@ -153,6 +153,21 @@ pub struct Raw {
     task: JoinHandle<()>,
 }
 
+/// What a server that is known by a certificate of its own for `name` needs, and
+/// that certificate in PEM.
+pub fn self_signed(name: &str) -> (Arc<ServerConfig>, String) {
+    let signed = rcgen::generate_simple_self_signed([name.to_owned()]).expect("sign");
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("TLS versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![signed.cert.der().clone()], key)
+        .expect("accept the certificate");
+    (Arc::new(config), signed.cert.pem())
+}
+
 impl Raw {
     pub async fn start(script: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static) -> Self {
         Self::start_with(None, script).await
@@ -163,18 +178,9 @@ impl Raw {
         name: &str,
         script: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static,
     ) -> (Self, String) {
-        let names = vec![name.to_owned()];
-        let signed = rcgen::generate_simple_self_signed(names).expect("sign");
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("TLS versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![signed.cert.der().clone()], key)
-            .expect("accept the certificate");
-        let tls = TlsAcceptor::from(Arc::new(config));
-        (Self::start_with(Some(tls), script).await, signed.cert.pem())
+        let (config, certificate) = self_signed(name);
+        let tls = TlsAcceptor::from(config);
+        (Self::start_with(Some(tls), script).await, certificate)
     }
 
     async fn start_with(
