@@ -36,7 +36,7 @@ help:
 	@echo 'make nix-reference    write docs/NIXOS-OPTIONS.md'
 	@echo 'make deb              target/walkeep.deb'
 	@echo 'make vm-test          that package on booted guests (root; systemd-nspawn)'
-	@echo 'make vm-test-qemu     the same in QEMU, with power cuts'
+	@echo 'make vm-test-qemu     in QEMU: power cuts, and a clock that jumps'
 	@echo 'make reproducible     build the release twice, compare every byte'
 	@echo 'make sbom             target/walkeep.cdx.json: what the binary is made of'
 	@echo 'make clean            remove target/'

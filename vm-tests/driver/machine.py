@@ -46,6 +46,9 @@ def retry(attempt, timeout_seconds=PATIENCE, timeout=None):
 class Machine:
     """Backends add start, execute, crash, shutdown, block, unblock, release."""
 
+    # How many times longer a guest has for everything.
+    patience = 1
+
     def __init__(self, name, address, place):
         self.name = name
         self.address = address
@@ -86,14 +89,14 @@ class Machine:
 
         with told(f"{self.name}: waiting until it succeeds: {command}"):
             try:
-                retry(attempt, timeout)
+                retry(attempt, timeout * self.patience)
             except Failed as failed:
                 raise Failed(f"{self.name}: `{command}`: {failed}: {last[0]}") from None
         return last[0]
 
     def wait_until_fails(self, command, timeout=PATIENCE):
         with told(f"{self.name}: waiting until it fails: {command}"):
-            retry(lambda _: self.execute(command, timeout=timeout)[0] != 0, timeout)
+            retry(lambda _: self.execute(command, timeout=timeout)[0] != 0, timeout * self.patience)
 
     def wait_for_file(self, path, timeout=PATIENCE):
         self.wait_until_succeeds(f"test -e {path}", timeout)
@@ -125,7 +128,7 @@ class Machine:
             return state == "active"
 
         with told(f"{self.name}: waiting for {unit}"):
-            retry(attempt, timeout)
+            retry(attempt, timeout * self.patience)
 
     def start_job(self, unit, user=None):
         return self.systemctl(f"start {unit}")

@@ -23,8 +23,6 @@ from .nspawn import BRIDGE, run
 # Linux's dm-log-writes format, version 1, which blklogwrites writes.
 MAGIC = 0x6A736677736872
 FLUSH, FUA, DISCARD, MARK = 1, 2, 4, 8
-# A guest's seconds are long here.
-SLOWER = 8
 
 
 def replay(log, disk, choose):
@@ -65,6 +63,8 @@ def replay(log, disk, choose):
 
 
 class QemuMachine(Machine):
+    patience = 8
+
     def __init__(self, name, address, place, layers, seed):
         super().__init__(name, address, place)
         place.mkdir(exist_ok=True)
@@ -163,7 +163,7 @@ class QemuMachine(Machine):
 
     def execute(self, command, check_return=True, check_output=True, timeout=900):
         self.start()
-        limit = timeout * SLOWER
+        limit = timeout * self.patience
         encoded = base64.b64encode(f"set -euo pipefail; cd /tmp; {command}".encode()).decode()
         self.shell.settimeout(limit + 60)
         self.shell.sendall(f"{limit} {encoded}\n".encode())
