@@ -102,7 +102,8 @@ bench:
 	benches/compare.py target/release/walkeep target/release/examples/plain-copy target/corpus
 	benches/backups.py target/release/walkeep
 
-# What a tree of 1 TiB takes of memory and metadata: hours on two cores.
+# What a tree of 1 TiB takes of memory and metadata: it took 1.8 hours on two
+# cores that had other work.
 bench-terabyte:
 	@packaging/install-deps.sh test
 	$(CARGO) build --locked --release --bins
