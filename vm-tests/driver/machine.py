@@ -6,8 +6,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-# The driver's own default is 900 s, and a failed unit looks like a hang. Some
-# ten times what anything takes: the host may have other work.
+# The driver's own default is 900 s, and a failed unit looks like a hang. The
+# host may have other work.
 PATIENCE = 120
 
 STARTED = time.monotonic()

@@ -271,16 +271,12 @@ fn check_refusal(world: &World, request: &Request, refusal: &Refusal) {
             if current && !reason.is_about_backups() {
                 return;
             }
-            // Nobody knows of restore points in some segments.
-            if matches!(reason, Reason::UnknownName { unsure, .. } if *unsure > 0) {
-                return;
-            }
             // A record that reaches over into the next segment is in neither's
             // moments.
             let named = matches!(request.target, Target::Name(_));
             let over = named && world.moments.values().flatten().any(|moments| moments.cut);
-            // A name that another timeline has too early is told, though one
-            // of these segments may have it as well.
+            // A segment may have the name and not say so: then it is unknown, or
+            // another timeline's, which has it too early.
             let says = |segment| {
                 let moments = world.moments[segment].as_ref();
                 moments.is_some_and(|moments| !moments.more)
