@@ -5,7 +5,9 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from .machine import Failed, Machine, retry
@@ -26,6 +28,23 @@ def network():
     run("ip", "link", "set", BRIDGE, "up")
 
 
+def own_cgroups(name):
+    """A place for a guest's control groups. nspawn makes them below its own
+    group, which guests that are started alike would share: a unit would be
+    stopped in one guest only when its namesake in every other is."""
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    mount = next(fields[4] for fields in mounts if fields[fields.index("-") + 1] == "cgroup2")
+    ours = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+    return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=mount + ours.removeprefix("0::")))
+
+
+def remove_cgroups(place):
+    """Where processes are still ending in one, it stays, empty."""
+    for group, _, _ in os.walk(place, topdown=False):
+        with suppress(OSError):
+            os.rmdir(group)
+
+
 def run(*command):
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
@@ -35,6 +54,7 @@ class NspawnMachine(Machine):
         super().__init__(name, address, place)
         self.process = None
         self.leader = None
+        self.cgroups = None
         for part in ("upper", "work", "root"):
             (place / part).mkdir(parents=True)
         shutil.copytree(seed, place / "upper", dirs_exist_ok=True, symlinks=True)
@@ -50,8 +70,10 @@ class NspawnMachine(Machine):
         self.log("starts")
         environment = dict(os.environ, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY="1", SYSTEMD_NSPAWN_LOCK="0")
         console = open(self.place / "console.log", "a")
+        self.cgroups = self.cgroups or own_cgroups(self.name)
         self.process = subprocess.Popen(
             [
+                "sh", "-c", f'echo $$ >{self.cgroups}/cgroup.procs && exec "$@"', "sh",
                 "systemd-nspawn", "--boot", "--quiet", "--register=no", "--keep-unit",
                 f"--machine={self.name}", f"--directory={self.place}/root",
                 f"--network-bridge={BRIDGE}", "--resolv-conf=off", "--timezone=off",
@@ -132,3 +154,5 @@ class NspawnMachine(Machine):
             os.kill(self.leader or self.process.pid, signal.SIGKILL)
             self.process.wait(30)
         subprocess.run(["umount", "-l", str(self.place / "root")], check=False)
+        if self.cgroups:
+            remove_cgroups(self.cgroups)
