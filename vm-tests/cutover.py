@@ -19,17 +19,18 @@ def switches(count):
 
 
 with subtest("an older set-up: 847 files in a directory, 300 that PostgreSQL could not copy"):
-    db.succeed(f"install -d -o postgres -g postgres -m 750 {OLD}")
-    psql(db, "alter system set archive_mode = on")
-    psql(db, f"alter system set archive_command = 'test ! -e {OLD}/%f && cp %p {OLD}/%f'")
-    db.succeed(f"mkdir -p /etc/systemd/system/{PG_UNIT}.d")
-    db.succeed(f"printf '[Service]\\nReadWritePaths={OLD}\\n' > /etc/systemd/system/{PG_UNIT}.d/old.conf")
-    db.succeed("systemctl daemon-reload", f"systemctl restart {PG_UNIT}")
-    wait_for_postgres(db)
+    if not IS_NIXOS:  # There it is nixos/cutover.nix that says so.
+        db.succeed(f"install -d -o postgres -g postgres -m 750 {OLD}")
+        psql(db, "alter system set archive_mode = on")
+        psql(db, f"alter system set archive_command = 'test ! -e {OLD}/%f && cp %p {OLD}/%f'")
+        db.succeed(f"mkdir -p /etc/systemd/system/{PG_UNIT}.d")
+        db.succeed(f"printf '[Service]\\nReadWritePaths={OLD}\\n' > /etc/systemd/system/{PG_UNIT}.d/old.conf")
+        db.succeed("systemctl daemon-reload", f"systemctl restart {PG_UNIT}")
+        wait_for_postgres(db)
     fill(db, "kept", 1000)
     switches(850)
     db.wait_until_succeeds(f"test $(ls {OLD} | wc -l) -ge 847", timeout=90)
-    psql(db, "alter system set archive_command = '/bin/false'")
+    psql(db, "alter system set archive_command = 'false'")
     psql(db, "select pg_reload_conf()")
     fill(db, "kept", 500)
     switches(300)
@@ -39,22 +40,27 @@ with subtest("an older set-up: 847 files in a directory, 300 that PostgreSQL cou
     log(f"{copied} files copied, {db.succeed(ready).strip()} waiting")
 
 with subtest("cut over: the directory becomes staging"):
-    install_package(db)
-    db.succeed("mkdir -p /etc/systemd/system/walkeep.service.d")
-    db.succeed(f"printf '[Service]\\nReadWritePaths={OLD}\\n' > /etc/systemd/system/walkeep.service.d/staging.conf")
-    # PostgreSQL's umask was cp's: nobody else could read what it copied.
-    db.succeed("systemctl daemon-reload", f"chmod 2770 {OLD}; find {OLD} -type f -exec chmod g+r {{}} +")
-    # The sandbox takes /var/lib/walkeep in when the server starts.
-    db.succeed(f"systemctl restart {PG_UNIT}")
-    wait_for_postgres(db)
-    write_config(db, staging=OLD)
-    role_for_daemon(db)
     first = db.succeed(f"ls {OLD} | grep -E '^[0-9A-F]{{24}}$' | head -1").strip()
-    db.succeed("walkeep init --apply 2>&1")
-    # archive_mode was on before: a reload is all it takes.
-    psql(db, "select pg_reload_conf()")
-    db.succeed("systemctl restart walkeep.service")
-    db.wait_for_unit("walkeep.service", timeout=30)
+    # PostgreSQL's umask was cp's: nobody else could read what it copied.
+    db.succeed(f"chmod 2770 {OLD}; find {OLD} -type f -exec chmod g+r {{}} +")
+    if IS_NIXOS:
+        psql(db, "alter system reset archive_command")
+        switch_to(db, "walkeep")
+        configure(db)
+    else:
+        install_package(db)
+        db.succeed("mkdir -p /etc/systemd/system/walkeep.service.d")
+        db.succeed(f"printf '[Service]\\nReadWritePaths={OLD}\\n' > /etc/systemd/system/walkeep.service.d/staging.conf")
+        # The sandbox takes /var/lib/walkeep in when the server starts.
+        db.succeed("systemctl daemon-reload", f"systemctl restart {PG_UNIT}")
+        wait_for_postgres(db)
+        write_config(db, staging=OLD)
+        role_for_daemon(db)
+        db.succeed("walkeep init --apply 2>&1")
+        # archive_mode was on before: a reload is all it takes.
+        psql(db, "select pg_reload_conf()")
+        db.succeed("systemctl restart walkeep.service")
+        db.wait_for_unit("walkeep.service", timeout=30)
 
 with subtest("everything arrives, the oldest too"):
     last = switch_wal(db)

@@ -22,13 +22,9 @@ with subtest("the machine is lost"):
 with subtest("another one has the package, a bucket and a key"):
     install_package(other)
     other.succeed(f"systemctl stop {PG_UNIT}")
-    write_config(other, staging="/nowhere/yet")
-    other.succeed(
-        # No staging, no catalog, no clusters but the one that is to come.
-        "sed -i '/^\\[staging\\]/,/^$/d' /etc/walkeep/walkeep.toml",
-        "rm -rf /var/lib/walkeep/*",
-        f"rm -rf {PGDATA}",
-    )
+    write_config(other, staging=None)
+    # No staging, no catalog, no clusters but the one that is to come.
+    other.succeed(f"rm -rf /var/lib/walkeep/* {PGDATA}")
     other.succeed(f"walkeep restore {PGDATA} --to-time '{moment}' --action promote 2>&1", timeout=90)
 
 with subtest("PostgreSQL's own unit recovers by wal fetch"):

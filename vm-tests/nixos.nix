@@ -1,9 +1,10 @@
 # The machines of a scenario on NixOS: one whose name begins with s3 has the two
-# S3 servers, any other PostgreSQL and walkeep, by the flake's module.
+# S3 servers, any other PostgreSQL and walkeep, by the flake's module, and what
+# the scenario's own modules say.
 {
   pkgs,
   module,
-}: name: let
+}: name: particular: let
   inherit (pkgs) lib;
   ports = [7070 7071];
 
@@ -39,6 +40,19 @@
     access_key_id_file = "/etc/walkeep/store.id";
     secret_access_key_file = "/etc/walkeep/store.secret";
   };
+
+  # What an archive needs to be told here, whichever cluster's it is.
+  archive = {
+    staging.size = lib.mkDefault "2GiB";
+    stores.one = store 7070;
+    stores.two = store 7071;
+    settings.alerts.sink = [
+      {
+        type = "command";
+        command = [pkgs.runtimeShell "${./guest/base/usr/local/bin/told}"];
+      }
+    ];
+  };
 in
   if lib.hasPrefix "s3" name
   then {
@@ -46,24 +60,19 @@ in
     networking.firewall.allowedTCPPorts = ports;
   }
   else {
-    imports = [module];
+    imports = [module] ++ particular;
+    _module.args.archive = archive;
 
     services.postgresql = {
-      enable = true;
+      enable = lib.mkDefault true;
       package = pkgs.postgresql_17;
+      # Small segments, so that hundreds of them take seconds.
+      initdbArgs = ["--wal-segsize=1"];
     };
-    services.walkeep = {
-      enable = true;
-      staging.size = "2GiB";
-      stores.one = store 7070;
-      stores.two = store 7071;
-      settings.alerts.sink = [
-        {
-          type = "command";
-          command = [pkgs.runtimeShell "${./guest/base/usr/local/bin/told}"];
-        }
-      ];
-    };
+    services.walkeep =
+      {enable = lib.mkDefault true;}
+      // archive
+      // {stores = lib.mkDefault archive.stores;};
     environment.etc."walkeep/store.id".text = "tester";
     environment.etc."walkeep/store.secret".text = "not-a-secret";
     virtualisation.memorySize = 1024;

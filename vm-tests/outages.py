@@ -1,6 +1,5 @@
 # One store dead, then both, then back
 # guests: nixpkgs
-# nixos: yes
 # nodes: db s3
 start_all()
 wait_for_stores(s3)

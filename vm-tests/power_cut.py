@@ -60,6 +60,9 @@ with subtest("power cut during a restore: the next one goes on"):
     db.start()
     # What is there of it is no cluster, and PostgreSQL does not take it for one.
     db.succeed(f"systemctl stop {PG_UNIT}; systemctl reset-failed {PG_UNIT} || true")
+    if IS_NIXOS:
+        # Where nothing was there yet, NixOS has made a new cluster at boot.
+        db.succeed(f"test -e {PGDATA}/walkeep.restore.json || rm -rf {PGDATA}")
     db.succeed(f"{restore} 2>&1", timeout=120)
     db.succeed(f"systemctl start {PG_UNIT}", timeout=60)
     wait_for_query(db, "select not pg_is_in_recovery()", timeout=60)

@@ -13,6 +13,8 @@
   changed = change: [orders {services.walkeep.clusters = change;}];
   config = host [orders];
   services = config.systemd.services;
+  # That of services.postgresql.
+  inherit (example.services.postgresql) dataDir;
 in {
   "another cluster has units, configuration and directories of its own" =
     equal
@@ -105,8 +107,8 @@ in {
     complains (changed {orders.settings.catalog.path = "/var/lib/walkeep/catalog.redb";})
     "services.walkeep: two clusters have the same catalog: /var/lib/walkeep/catalog.redb, /var/lib/walkeep/catalog.redb";
   "two clusters of one data directory are refused" =
-    complains (changed {orders.dataDir = lib.mkForce "/var/lib/postgresql/17";})
-    "services.walkeep: two clusters have the same data directory: /var/lib/postgresql/17, /var/lib/postgresql/17";
+    complains (changed {orders.dataDir = lib.mkForce dataDir;})
+    "services.walkeep: two clusters have the same data directory: ${dataDir}, ${dataDir}";
   "a name that is a directory of the first cluster's is refused" =
     complains [
       orders

@@ -21,7 +21,7 @@ in {
   in
     builtins.listToAttrs (map (test: {
         inherit (test) name;
-        value = builtins.mapAttrs (_: node: node.complaints) test.nodes;
+        value = builtins.mapAttrs (_: node: node.complaints ++ builtins.concatMap (one: one.complaints) (builtins.attrValues node.specialisations)) test.nodes;
       })
       tests))
   outputs.checks;

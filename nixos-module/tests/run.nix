@@ -21,6 +21,7 @@
     if hasNixos
     then
       import (nixpkgs + "/nixos/lib/eval-config.nix") {
+        inherit lib;
         system = "x86_64-linux";
         modules =
           [

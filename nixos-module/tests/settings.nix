@@ -34,7 +34,8 @@ in {
     name = "main";
     user = "postgres";
     data_directory = example.services.postgresql.dataDir;
-    bin_directory = "${example.services.postgresql.finalPackage}/bin";
+    # An older nixpkgs has no finalPackage.
+    bin_directory = "${example.services.postgresql.finalPackage or example.services.postgresql.package}/bin";
     connection = "host=/run/postgresql port=5432 dbname=postgres";
   };
   "everything walkeep keeps is below /var/lib/walkeep" =

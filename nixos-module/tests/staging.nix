@@ -105,7 +105,7 @@ in {
     complains [{services.walkeep.staging.image = "/var/lib/walkeep/staging/volume.img";}]
     "services.walkeep.staging.image: the volume cannot lie in itself";
   "staging inside of the data directory is refused" =
-    complains [{services.walkeep.staging.path = "/var/lib/postgresql/17/staging";}]
+    complains [{services.walkeep.staging.path = "${example.services.postgresql.dataDir}/staging";}]
     "services.walkeep.staging.path: not inside of the data directory: base backups would hold it, and a lost cluster would take it along";
   "another path in settings is refused" =
     complains [{services.walkeep.settings.staging.path = "/srv/staging";}]

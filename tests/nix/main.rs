@@ -98,7 +98,17 @@ fn every_output_of_the_flake_evaluates() {
         assert!(program.ends_with("/bin/walkeep"), "{program}");
     }
     let scenarios = outputs["scenarios"]["x86_64-linux"].as_object();
-    for (scenario, nodes) in scenarios.expect("a set of scenarios") {
+    let scenarios = scenarios.expect("a set of scenarios");
+    let files = fs::read_dir(repository("vm-tests")).expect("list the scenarios");
+    for file in files {
+        let path = file.expect("list the scenarios").path();
+        if path.extension().is_some_and(|it| it == "py") {
+            let name = path.file_stem().expect("a name").display();
+            let check = format!("vm-test-run-{name}");
+            assert!(scenarios.contains_key(&check), "{check} is no check");
+        }
+    }
+    for (scenario, nodes) in scenarios {
         for (node, complaints) in nodes.as_object().expect("a set of nodes") {
             assert_eq!(complaints, &Value::Array(Vec::new()), "{scenario}: {node}");
         }

@@ -4,6 +4,8 @@
 
 GUEST = globals().get("GUEST", "nixos")
 IS_DEBIAN = GUEST == "debian"
+# Units, settings and directories are the module's: nixos/prelude.py.
+IS_NIXOS = GUEST == "nixos"
 PG_UNIT = "postgresql@17-main.service" if IS_DEBIAN else "postgresql.service"
 PGDATA = "/var/lib/postgresql/17" + ("/main" if IS_DEBIAN else "")
 STAGING = "/var/lib/walkeep/staging"
@@ -45,16 +47,14 @@ secret_access_key_file = "/etc/walkeep/store.secret"
 def write_config(node, name="walkeep", cluster="main", data=PGDATA, staging=STAGING, port=5432, more=""):
     """The configuration as an administrator writes it: root's, readable by
     PostgreSQL's group."""
+    waits = f'[staging]\npath = "{staging}"\nmax_size = "2GiB"\n' if staging else ""
     text = f"""
 [cluster]
 name = "{cluster}"
 data_directory = "{data}"
 connection = "host=/run/postgresql port={port} dbname=postgres"
 
-[staging]
-path = "{staging}"
-max_size = "2GiB"
-
+{waits}
 [[alerts.sink]]
 type = "command"
 command = ["/usr/local/bin/told"]
@@ -73,8 +73,8 @@ def install_package(node):
     node.succeed("DEBIAN_FRONTEND=noninteractive dpkg -i /srv/walkeep.deb 2>&1", timeout=60)
 
 
-def wait_for_postgres(node, timeout=60):
-    node.wait_until_succeeds(as_postgres("psql -XAtqc 'select 1' postgres"), timeout=timeout)
+def wait_for_postgres(node, timeout=60, port=5432):
+    node.wait_until_succeeds(as_postgres(f"psql -p {port} -XAtqc 'select 1' postgres"), timeout=timeout)
 
 
 def role_for_daemon(node, port=5432):
@@ -82,9 +82,8 @@ def role_for_daemon(node, port=5432):
     psql(node, "grant pg_monitor to walkeep", port)
 
 
-def set_up(node, **config):
+def configure(node, **config):
     """From the package to a cluster that archives, with the daemon running."""
-    install_package(node)
     write_config(node, **config)
     wait_for_postgres(node)
     role_for_daemon(node)
@@ -93,6 +92,11 @@ def set_up(node, **config):
     wait_for_postgres(node)
     node.succeed("systemctl restart walkeep.service")
     node.wait_for_unit("walkeep.service", timeout=30)
+
+
+def set_up(node, **config):
+    install_package(node)
+    configure(node, **config)
 
 
 def switch_wal(node, port=5432):

@@ -49,14 +49,15 @@
         mkShell = arguments: package "shell" arguments;
         testers.runNixOSTest = test:
           package "vm-test-run-${test.name}" {
-            nodes =
-              builtins.mapAttrs (_: module: let
-                inherit (nixos system [module]) config;
-              in {
+            nodes = builtins.mapAttrs (_: module: let
+              made = nixos system [module];
+              node = {config, ...}: {
                 inherit (config) environment systemd;
                 complaints = map (one: one.message) (builtins.filter (one: !one.assertion) config.assertions);
-              })
-              test.nodes;
+              };
+            in
+              node made // {specialisations = builtins.mapAttrs (_: node) made.specialisations;})
+            test.nodes;
             inherit (test) testScript;
           };
         postgresql_17 = package "postgresql-17" {version = "17.5";};
@@ -65,8 +66,13 @@
   in
     pkgs;
 
-  # What a whole NixOS configuration makes of these modules.
-  nixos = system: modules:
+  # What a whole NixOS configuration makes of these modules; its
+  # specialisations are systems that have theirs besides.
+  nixos = system: modules: let
+    made = evaluated system modules;
+  in
+    made // {specialisations = builtins.mapAttrs (_: one: nixos system (modules ++ [one.configuration])) made.config.specialisation;};
+  evaluated = system: modules:
     lib.evalModules {
       modules = [./nixos.nix] ++ modules;
       specialArgs = {

@@ -47,6 +47,7 @@
       path = option (types.listOf types.package) [];
       reloadTriggers = option (types.listOf types.anything) [];
       restartTriggers = option (types.listOf types.anything) [];
+      preStart = option types.lines "";
       script = option types.lines "";
       serviceConfig = settings;
     };
@@ -75,6 +76,10 @@ in {
     })) {};
     environment.systemPackages = option (types.listOf types.package) [];
     networking.firewall.allowedTCPPorts = option (types.listOf types.port) [];
+    # Each as a system of its own: ./default.nix.
+    specialisation = option (types.attrsOf (types.submodule {
+      options.configuration = option types.raw {};
+    })) {};
     nixpkgs.overlays = option (types.listOf types.raw) [];
     system.stateVersion = option types.str "26.05";
     systemd.services = option (types.attrsOf (types.submodule service)) {};
@@ -91,6 +96,7 @@ in {
       package = option types.package pkgs.postgresql_17;
       finalPackage = option types.package pkgs.postgresql_17;
       dataDir = option types.path "/var/lib/postgresql/17";
+      initdbArgs = strings;
       authentication = option types.lines "";
       settings = mkOption {
         type = types.submodule {
