@@ -10,7 +10,8 @@
 #          wrote, Chromium, which shows the page, promtool, which checks
 #          Prometheus' rules, systemd, which examines the units, and Nix, which
 #          evaluates the NixOS module
-#   vm     build, and what makes and boots guests: mmdebstrap, systemd-nspawn
+#   vm     build, and what makes and boots guests: mmdebstrap, systemd-nspawn,
+#          and Nix, which says what the NixOS module's have
 #   vm-qemu ... and QEMU
 #
 # What is there is found by trying it, wherever it came from. When nothing is
@@ -103,6 +104,7 @@ if [ "$goal" = vm ] || [ "$goal" = vm-qemu ]; then
     has systemd-nspawn || packages="$packages systemd-container"
     has ip || packages="$packages iproute2"
     has openssl || packages="$packages openssl"
+    has nix-instantiate || packages="$packages nix-bin"
     has dpkg-shlibdeps || packages="$packages dpkg-dev"
 fi
 if [ "$goal" = vm-qemu ]; then

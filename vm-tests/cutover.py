@@ -1,5 +1,5 @@
 # From `cp`, with 847 files copied and 300 waiting in pg_wal
-# guests: nixpkgs
+# guests: nixpkgs module
 # nodes: db s3
 # seconds: 180
 OLD = "/srv/archive"

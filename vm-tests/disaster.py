@@ -1,5 +1,5 @@
 # Disaster, and back to a moment on another machine with only bucket and key
-# guests: nixpkgs debian
+# guests: nixpkgs debian module
 # nodes: db other s3
 start_all()
 wait_for_stores(s3)

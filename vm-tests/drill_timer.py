@@ -1,5 +1,5 @@
 # The drill's timer fires, and what came of it is told
-# guests: nixpkgs debian
+# guests: nixpkgs debian module
 # nodes: db s3
 start_all()
 wait_for_stores(s3)

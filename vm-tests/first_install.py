@@ -1,5 +1,5 @@
 # From the package to the first moment that can be restored
-# guests: nixpkgs debian
+# guests: nixpkgs debian module
 # nodes: db s3
 import json
 

@@ -1,5 +1,5 @@
 # One store dead, then both, then back
-# guests: nixpkgs
+# guests: nixpkgs module
 # nodes: db s3
 start_all()
 wait_for_stores(s3)

@@ -1,5 +1,5 @@
 # A standby that follows by the archive alone, and is promoted
-# guests: nixpkgs
+# guests: nixpkgs module
 # nodes: db other s3
 start_all()
 wait_for_stores(s3)

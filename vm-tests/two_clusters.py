@@ -1,5 +1,5 @@
 # Two clusters on one host, each with its own daemon, archive and catalog
-# guests: debian
+# guests: debian module
 # nodes: db s3
 start_all()
 wait_for_stores(s3)

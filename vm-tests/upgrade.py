@@ -1,5 +1,5 @@
 # The package is upgraded with segments waiting, then downgraded, removed, purged
-# guests: debian
+# guests: debian module
 # nodes: db s3
 # seconds: 180
 start_all()

@@ -65,7 +65,7 @@ in {
   judged);
 
   # For systemd, which examines them: all that there can be.
-  units = {inherit ((host [./orders.nix]).systemd) services timers mounts;};
+  inherit (import ./stub/rendered.nix {inherit lib;} (host [./orders.nix])) units;
   # For a real shell, with places to be filled in.
   volumes = let
     script = staging: (host [{services.walkeep.staging = {size = lib.mkForce "64MiB";} // staging;}]).systemd.services.walkeep-volume.script;

@@ -1,12 +1,10 @@
 //! The units that the module makes, examined by systemd. How NixOS writes a
-//! unit's file is NixOS' own; here each setting is a line.
+//! unit's file is NixOS' own; nixos-module/tests/stub/rendered.nix does it alike.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
-
-use serde_json::{Map, Value};
 
 use crate::{
     evaluation::evaluate,
@@ -15,15 +13,6 @@ use crate::{
 
 /// As `systemd-analyze security` takes it, in tenths: 2.0.
 const MOST_EXPOSED: &str = "20";
-
-/// What [Unit] says and NixOS has names of its own for.
-const NAMED: [(&str, &str); 5] = [
-    ("after", "After"),
-    ("before", "Before"),
-    ("onFailure", "OnFailure"),
-    ("requires", "Requires"),
-    ("wants", "Wants"),
-];
 
 #[test]
 fn systemd_understands_the_units_that_the_module_makes() {
@@ -67,89 +56,31 @@ fn on_nixos_too_the_daemon_is_exposed_to_little() {
 /// The module's units as files; none where Nix is missing.
 fn written(place: &Path) -> Option<Vec<PathBuf>> {
     let units = evaluate("units", None)?;
-    let mut paths = Vec::new();
-    let mut put = |name: String, text: String| {
+    let units = units.as_object().expect("a set of units");
+    let ours = units.iter().filter(|(name, _)| name.contains("walkeep"));
+    let paths = ours.map(|(name, unit)| {
         let path = place.join(name);
-        fs::write(&path, text).expect("write a unit");
-        paths.push(path);
+        let text = unit["text"].as_str().expect("a unit's text");
+        let lines = text.lines().map(here).collect::<Vec<_>>();
+        fs::write(&path, lines.join("\n")).expect("write a unit");
+        path
+    });
+    Some(paths.collect())
+}
+
+/// A line whose command is in Nix's store, or a script of the system's, with
+/// one of this machine in its place.
+fn here(line: &str) -> String {
+    let Some((key, command)) = line.split_once('=') else {
+        return line.to_owned();
     };
-    for (kind, section) in [("service", "Service"), ("timer", "Timer")] {
-        for (name, unit) in object(&units[format!("{kind}s")]) {
-            if name.starts_with("walkeep") {
-                let mut settings = object(&unit[format!("{kind}Config")]).clone();
-                if unit["script"].as_str().is_some_and(|it| !it.is_empty()) {
-                    settings.insert("ExecStart".into(), "/bin/true".into());
-                }
-                put(format!("{name}.{kind}"), text(unit, section, &settings));
-            }
-        }
+    if !key.starts_with("Exec") || command.is_empty() {
+        return line.to_owned();
     }
-    for mount in units["mounts"].as_array().expect("a list of mounts") {
-        let settings = [
-            ("what", "What"),
-            ("where", "Where"),
-            ("type", "Type"),
-            ("options", "Options"),
-        ]
-        .map(|(name, key)| (key.to_owned(), mount[name].clone()));
-        let at = mount["where"]
-            .as_str()
-            .expect("a path")
-            .trim_start_matches('/');
-        let name = format!("{}.mount", at.replace('/', "-"));
-        put(name, text(mount, "Mount", &Map::from_iter(settings)));
-    }
-    Some(paths)
-}
-
-fn text(unit: &Value, section: &str, settings: &Map<String, Value>) -> String {
-    let words = |key: &str| {
-        let list = unit[key].as_array().expect("a list of units");
-        let words: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
-        words.join(" ")
-    };
-    let mut text = format!(
-        "[Unit]\nDescription={}\n",
-        unit["description"].as_str().unwrap()
-    );
-    for (name, key) in NAMED {
-        text += &format!("{key}={}\n", words(name));
-    }
-    text += &lines(object(&unit["unitConfig"]));
-    text += &format!("[{section}]\n{}", lines(settings));
-    text
-}
-
-fn lines(settings: &Map<String, Value>) -> String {
-    let mut text = String::new();
-    for (key, value) in settings {
-        let values = value.as_array().cloned().unwrap_or(vec![value.clone()]);
-        for value in values {
-            let value = match value {
-                Value::String(text) => text,
-                other => other.to_string(),
-            };
-            text += &format!("{key}={}\n", here(&value));
-        }
-    }
-    text
-}
-
-/// A command of Nix's store as one of this machine.
-fn here(value: &str) -> String {
-    match value.strip_prefix("/nix/store/") {
-        Some(rest) => {
-            let arguments = rest.split_once(' ').map(|(_, rest)| rest);
-            format!(
-                "{} {}",
-                env!("CARGO_BIN_EXE_walkeep"),
-                arguments.unwrap_or_default()
-            )
-        }
-        None => value.to_owned(),
-    }
-}
-
-fn object(value: &Value) -> &Map<String, Value> {
-    value.as_object().expect("a set")
+    let arguments = command.split_once(' ').map(|(_, rest)| rest);
+    format!(
+        "{key}={} {}",
+        env!("CARGO_BIN_EXE_walkeep"),
+        arguments.unwrap_or_default()
+    )
 }

@@ -54,6 +54,9 @@ class Images:
         base = self._made(name, self._base, SUITE, *packages, *LEFT_OUT)
         tools = self._made("tools", self._tools, GUEST / "base", GUEST / "certify", self.store)
         layers = [tools, base]
+        # A guest of the module's has nixpkgs' PostgreSQL, too.
+        if kind == "module":
+            kind = "nixpkgs"
         if kind == "nixpkgs":
             over = self._made(f"nixpkgs-{name}", self._nixpkgs, base.name, GUEST / "nixpkgs", base=base)
             layers = [over, tools, base]

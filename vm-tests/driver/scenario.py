@@ -2,7 +2,7 @@
 and then tells them what to do.
 
     # The title, one line.
-    # guests: nixpkgs debian        kinds, each a run of its own
+    # guests: nixpkgs debian        kinds (README.md), each a run of its own
     # nodes: db s3                  addresses go by the alphabet
     # backends: qemu                where it runs without being asked for: nspawn
     # seconds: 120                  after which it has failed
@@ -16,7 +16,7 @@ import unittest
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import nspawn, qemu
+from . import module, nspawn, qemu
 from .machine import Failed, log, retry
 
 HERE = Path(__file__).resolve().parent.parent
@@ -42,7 +42,7 @@ class Head:
         self.seconds = int(said.get("seconds", "120"))
 
 
-def seed(place, name, addresses, package, kind):
+def seed(place, head, name, addresses, package, kind):
     """What one guest has for itself: its name, its address, the package."""
     etc = place / "etc"
     (etc / "systemd/network").mkdir(parents=True)
@@ -63,11 +63,9 @@ def seed(place, name, addresses, package, kind):
             unit.symlink_to("/etc/systemd/system/store@.service")
         # No database there.
         (etc / "systemd/system/postgresql.service").symlink_to("/dev/null")
+    elif kind == "module":
+        module.seed(place, head.name, name, package)
     else:
-        kind = "postgresql.service"
-        if kind == "nixpkgs":
-            unit = wants / "postgresql.service"
-            unit.symlink_to("/etc/systemd/system/postgresql.service")
         # A hard link costs nothing, where it is possible.
         (place / "srv").mkdir()
         try:
@@ -88,7 +86,7 @@ def run(head, kind, backend, place, images, package):
     for node in head.nodes:
         seeds = place / f"seed-{node}"
         seeds.mkdir(parents=True)
-        seed(seeds, node, addresses, package, kind)
+        seed(seeds, head, node, addresses, package, kind)
         make = nspawn.NspawnMachine if backend == "nspawn" else qemu.QemuMachine
         what = kind if not node.startswith("s3") else "debian"
         layers = images.layers(what, backend)
@@ -120,14 +118,17 @@ def run(head, kind, backend, place, images, package):
         retry=retry,
         log=log,
         t=Assertions(),
-        GUEST=kind,
+        GUEST="nixos" if kind == "module" else kind,
         BACKEND=backend,
     )
     signal.signal(signal.SIGALRM, late)
     passed = False
     try:
         signal.alarm(seconds)
-        for source in (HERE / "driver/prelude.py", head.path):
+        preludes = [HERE / "driver/prelude.py"]
+        if kind == "module":
+            preludes.append(HERE / "nixos/prelude.py")
+        for source in (*preludes, head.path):
             exec(compile(source.read_text(), str(source), "exec"), world)
         passed = True
     except Exception:

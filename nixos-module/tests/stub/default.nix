@@ -52,7 +52,7 @@
             nodes = builtins.mapAttrs (_: module: let
               made = nixos system [module];
               node = {config, ...}: {
-                inherit (config) environment systemd;
+                system = import ./rendered.nix {inherit lib;} config;
                 complaints = map (one: one.message) (builtins.filter (one: !one.assertion) config.assertions);
               };
             in
