@@ -103,6 +103,9 @@ def stored(place, path, package):
         unpack(package, "./usr/bin/walkeep", inside / "bin/walkeep")
     elif name == "role.sql":
         shutil.copy(HERE.parent / "nixos-module/role.sql", inside)
+    elif name == "e2fsprogs":
+        # Nix's packages have nothing in sbin.
+        link(place, f"{path}/bin", "/usr/sbin")
     else:
         inside.symlink_to(PLACES.get(name, POSTGRESQL if name.startswith("postgresql-") else "/usr"))
 
