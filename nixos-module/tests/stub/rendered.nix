@@ -30,7 +30,7 @@
       lib.concatStringsSep "\n" (["[Unit]\n${lines (said // one.unitConfig)}"] ++ map (name: "[${name}]\n${lines sections.${name}}") (lib.attrNames sections));
   };
 
-  scripts = name: one:
+  scripts = one:
     lib.filterAttrs (_: script: script != "") {
       ExecStartPre = one.preStart;
       ExecStart = one.script;
@@ -43,7 +43,7 @@
     unit {
       Service =
         one.serviceConfig
-        // lib.mapAttrs (command: _: place name command) (scripts name one)
+        // lib.mapAttrs (command: _: place name command) (scripts one)
         // {Environment = list (one.serviceConfig.Environment or []) ++ lib.mapAttrsToList (key: value: "\"${key}=${value}\"") environment;};
     }
     one;
@@ -67,7 +67,7 @@ in {
   scripts = lib.foldl' (all: name: let
     one = config.systemd.services.${name};
   in
-    all // lib.mapAttrs' (command: lib.nameValuePair (place name command)) (scripts name one)) {} (lib.attrNames config.systemd.services);
+    all // lib.mapAttrs' (command: lib.nameValuePair (place name command)) (scripts one)) {} (lib.attrNames config.systemd.services);
   # A configuration file's settings, or a text.
   etc = lib.mapAttrs (_: file:
     if file.text != null
