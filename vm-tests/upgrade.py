@@ -45,8 +45,7 @@ for package in ("newer", "walkeep"):
         for name in names:
             wait_stored(s3, name, timeout=90)
 
-
-def removed_and_purged():
+if not IS_NIXOS:  # No package of NixOS is purged.
     with subtest("removed: the units are gone, everything else stays"):
         psql(db, "alter system reset archive_command")
         psql(db, "select pg_reload_conf()")
@@ -67,7 +66,3 @@ def removed_and_purged():
         left = db.succeed("find /var/lib/walkeep 2>/dev/null || true").split()
         t.assertIn(left, ([], ["/var/lib/walkeep", "/var/lib/walkeep/told.jsonl"]))
         db.fail("systemctl cat walkeep.service")
-
-
-if not IS_NIXOS:  # No package of NixOS is purged.
-    removed_and_purged()

@@ -58,13 +58,13 @@ def lay(place, name, system, package):
         file.chmod(mode)
 
     units = system["units"]
-    for name, unit in units.items():
-        path, written = f"/etc/systemd/system/{name}", unit["text"]
-        if name == "postgresql.service":
+    for unit, said_of in units.items():
+        path, written = f"/etc/systemd/system/{unit}", said_of["text"]
+        if unit == "postgresql.service":
             path, written = f"{path}.d/module.conf", for_postgresql(written)
         text(path, written)
-        for target in unit["wantedBy"]:
-            link(place, f"{root}/etc/systemd/system/{target}.wants/{name}", f"/etc/systemd/system/{name}")
+        for target in said_of["wantedBy"]:
+            link(place, f"{root}/etc/systemd/system/{target}.wants/{unit}", f"/etc/systemd/system/{unit}")
     if "postgresql.service" not in units:
         link(place, f"{root}/etc/systemd/system/postgresql.service", "/dev/null")
     for path, script in system["scripts"].items():
@@ -118,9 +118,9 @@ def link(place, path, target):
 
 def unpack(package, member, target):
     with open(target, "wb") as out:
-        package = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(package)], stdout=subprocess.PIPE)
-        subprocess.run(["tar", "-xO", member], stdin=package.stdout, stdout=out, check=True)
-        package.wait()
+        tar = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(package)], stdout=subprocess.PIPE)
+        subprocess.run(["tar", "-xO", member], stdin=tar.stdout, stdout=out, check=True)
+        tar.wait()
     target.chmod(0o755)
 
 
