@@ -74,7 +74,8 @@ fn here(line: &str) -> String {
     let Some((key, command)) = line.split_once('=') else {
         return line.to_owned();
     };
-    if !key.starts_with("Exec") || command.is_empty() {
+    let elsewhere = ["/nix/store/", "/etc/scripts/"];
+    if !key.starts_with("Exec") || !elsewhere.iter().any(|place| command.starts_with(place)) {
         return line.to_owned();
     }
     let arguments = command.split_once(' ').map(|(_, rest)| rest);
