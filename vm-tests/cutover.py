@@ -40,7 +40,7 @@ with subtest("an older set-up: 847 files in a directory, 300 that PostgreSQL cou
     log(f"{copied} files copied, {db.succeed(ready).strip()} waiting")
 
 with subtest("cut over: the directory becomes staging"):
-    first = db.succeed(f"ls {OLD} | grep -E '^[0-9A-F]{{24}}$' | head -1").strip()
+    first = db.succeed(f"ls {OLD} | grep -E '^[0-9A-F]{{24}}$'").split()[0]
     # PostgreSQL's umask was cp's: nobody else could read what it copied.
     db.succeed(f"chmod 2770 {OLD}; find {OLD} -type f -exec chmod g+r {{}} +")
     if IS_NIXOS:

@@ -18,9 +18,9 @@ if not IS_NIXOS:  # There it is nixos/drill_timer.nix that says so.
 
 with subtest("it fires, restores, and is noted"):
     db.succeed("systemctl start walkeep-drill.timer")
-    db.wait_until_succeeds("journalctl -o cat -u walkeep-drill | grep -q 'Finished\\|Deactivated'", timeout=60)
+    db.wait_until_succeeds("journalctl -o cat -u walkeep-drill | grep -c 'Finished\\|Deactivated'", timeout=60)
     db.succeed("systemctl stop walkeep-drill.timer")
-    db.wait_until_succeeds("systemctl show -p ActiveState walkeep-drill | grep -q '=inactive'", timeout=60)
+    db.wait_until_succeeds("systemctl show -p ActiveState walkeep-drill | grep -c '=inactive'", timeout=60)
     log(db.succeed("journalctl -o cat -u walkeep-drill | tail -20"))
     t.assertEqual(db.get_unit_property("walkeep-drill.service", "Result"), "success")
     # The living server's shared memory is still its own.
@@ -34,4 +34,4 @@ with subtest("one that finds something is told to every sink"):
     db.wait_until_succeeds("grep -qs 'FAILED: walkeep-drill.service' /var/lib/walkeep/told.jsonl", timeout=60)
     db.succeed("systemctl stop walkeep-drill.timer")
     # The daemon knows it too, from the catalog, until the next good one.
-    db.wait_until_succeeds("walkeep alerts | grep -q drill", timeout=90)
+    db.wait_until_succeeds("walkeep alerts | grep -c drill", timeout=90)

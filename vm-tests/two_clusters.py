@@ -42,5 +42,5 @@ with subtest("one's failure is told by its own configuration, and disturbs no ot
     db.succeed("systemctl stop postgresql@17-second.service")
     db.fail("systemctl start walkeep-backup@second.service", timeout=90)
     db.wait_until_succeeds("grep -qs 'FAILED: walkeep-backup@second.service' /var/lib/walkeep/told.jsonl")
-    db.succeed("grep 'FAILED: walkeep-backup@second' /var/lib/walkeep/told.jsonl | grep -q '\"cluster\":\"second\"'")
+    db.succeed("grep 'FAILED: walkeep-backup@second' /var/lib/walkeep/told.jsonl | grep -c '\"cluster\":\"second\"'")
     wait_stored(s3, switch_wal(db, 5432), prefix="main")
