@@ -7,7 +7,10 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
-use super::{Schedule, value};
+use super::{
+    Schedule, value,
+    wrong::{self, Wrong, secret, wrong},
+};
 use crate::store::Secret;
 
 /// When somebody is told, and how.
@@ -186,19 +189,6 @@ struct Sink {
     command: Option<Vec<String>>,
 }
 
-/// What is wrong with which key.
-pub(super) struct Wrong {
-    pub(super) key: String,
-    pub(super) problem: String,
-}
-
-fn wrong(key: impl Into<String>, problem: impl Into<String>) -> Wrong {
-    Wrong {
-        key: key.into(),
-        problem: problem.into(),
-    }
-}
-
 impl Alerts {
     /// Whether the file itself holds a secret. Whoever knows the heartbeat's
     /// URL can pretend that all is well, and nothing else.
@@ -228,7 +218,7 @@ pub(super) fn check(table: Alerts, max_size: u64) -> Result<AlertSettings, Wrong
         table.heartbeat_url,
         table.heartbeat_url_file,
     );
-    let heartbeat = heartbeat.map_err(|it| wrong(format!("alerts.{}", it.key), it.problem))?;
+    let heartbeat = heartbeat.map_err(|it| it.of("alerts"))?;
     let mut sinks: Vec<SinkSettings> = Vec::new();
     for (index, sink) in table.sink.into_iter().enumerate() {
         let name = sink.name.clone().unwrap_or_else(|| sink.kind.name().into());
@@ -240,7 +230,7 @@ pub(super) fn check(table: Alerts, max_size: u64) -> Result<AlertSettings, Wrong
             ));
         }
         let checked = sink.check(name);
-        sinks.push(checked.map_err(|it| wrong(format!("{place}.{}", it.key), it.problem))?);
+        sinks.push(checked.map_err(|it| it.of(&place))?);
     }
     let week = Duration::from_secs(8 * 24 * 3600);
     let age = |age: Duration| Some(age).filter(|age| !age.is_zero());
@@ -374,29 +364,12 @@ impl Sink {
             ("to", self.to.is_some()),
             ("command", self.command.is_some()),
         ];
-        match left.into_iter().find(|(_, is_left)| *is_left) {
-            Some((key, _)) => Err(wrong(key, "means nothing to a sink of this type")),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A value, or the file that holds it.
-fn secret(
-    key: &str,
-    value: Option<SecretString>,
-    file: Option<PathBuf>,
-) -> Result<Option<Secret>, Wrong> {
-    match (value, file) {
-        (Some(value), None) => Ok(Some(Secret::Value(value))),
-        (None, Some(file)) => Ok(Some(Secret::File(file))),
-        (None, None) => Ok(None),
-        (Some(_), Some(_)) => Err(wrong(key, "given twice: as a value and as a file")),
+        wrong::refuse_rest(left, "sink")
     }
 }
 
 fn missing(key: &str) -> Wrong {
-    wrong(key, "missing; a sink of this type needs it")
+    wrong::missing(key, "sink")
 }
 
 /// Whether what is said to this host stays on it.

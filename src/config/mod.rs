@@ -3,6 +3,7 @@
 //! key.
 
 mod alerts;
+mod check;
 mod environment;
 mod error;
 mod file;
@@ -12,6 +13,7 @@ mod stores;
 #[cfg(test)]
 mod tests;
 mod value;
+mod wrong;
 
 use std::{
     collections::BTreeMap,
@@ -31,13 +33,6 @@ use crate::codec::{Encoder, EncoderError, EncoderKind, Format};
 
 /// Where the configuration is looked for.
 const DIRECTORY: &str = "/etc/walkeep";
-/// Where a host with a configuration file keeps what is its own; of
-/// `/etc/walkeep/NAME.toml`, in NAME below it.
-const HOME: &str = "/var/lib/walkeep";
-/// Where its server is asked.
-const CONNECTION: &str = "host=/run/postgresql user=postgres dbname=postgres";
-/// What the audit trail is called beside the catalog.
-const AUDIT: &str = "audit.jsonl";
 
 /// A checked configuration.
 #[derive(Debug)]
@@ -242,7 +237,8 @@ impl Config {
         if text.is_none() && file.store.is_empty() {
             return Err(ConfigError::Missing(path.to_owned()));
         }
-        check(path, text.is_some(), file)
+        check::check(path, text.is_some(), file)
+            .map_err(|wrong| wrong.in_file(text.is_some().then_some(path)))
     }
 }
 
@@ -272,179 +268,6 @@ fn chosen_name(path: &Path) -> Option<&str> {
     let name = path.file_stem().and_then(|stem| stem.to_str());
     let chosen = path.parent() == Some(Path::new(DIRECTORY)) && path != default_path(None);
     name.filter(|_| chosen)
-}
-
-fn check(path: &Path, has_file: bool, file: file::File) -> Result<Config, ConfigError> {
-    let wrong = |key: &str, problem: String| {
-        let place = if has_file {
-            format!("{}: {key}", path.display())
-        } else {
-            key.to_owned()
-        };
-        Err(ConfigError::Value { place, problem })
-    };
-    let format = file.compression.format;
-    let level = file.compression.level;
-    let level = level.unwrap_or(format.default_level());
-    if !Format::LEVELS.contains(&level) {
-        let default = format.default_level();
-        let problem = format!("{level} is not in 1..=9 (for {format}; its default is {default})");
-        return wrong("compression.level", problem);
-    }
-    if !(1..=64).contains(&file.ship.concurrency) {
-        return wrong(
-            "ship.concurrency",
-            format!("{} is not in 1..=64", file.ship.concurrency),
-        );
-    }
-    if file.retention.min_backups == 0 {
-        return wrong(
-            "retention.min_backups",
-            "0 would let the last backup go; keep at least 1".to_owned(),
-        );
-    }
-    if file.audit.keep == 0 {
-        return wrong(
-            "audit.keep",
-            "0 would let each line go; keep at least 1".to_owned(),
-        );
-    }
-    if file.store.is_empty() {
-        return wrong(
-            "store",
-            "name at least one store in a [[store]] table".to_owned(),
-        );
-    }
-    let serve = match serve::check(file.serve) {
-        Ok(serve) => serve,
-        Err((key, problem)) => return wrong(key, problem),
-    };
-    let copies = 1..=file.store.len();
-    if !copies.contains(&file.staging.min_copies) {
-        let stores = file.store.len();
-        let problem = format!(
-            "{} is not in 1..={stores}, the stores",
-            file.staging.min_copies
-        );
-        return wrong("staging.min_copies", problem);
-    }
-    let name = file.cluster.name.as_deref();
-    let name = name.unwrap_or_else(|| default_name(path)).to_owned();
-    // Shorter would be one object after another, longer no better than
-    // archive_timeout.
-    let intervals = Duration::from_secs(1)..=Duration::from_secs(600);
-    if !intervals.contains(&file.stream.interval) {
-        let problem = format!("{:?} is not in 1s..=10m", file.stream.interval);
-        return wrong("stream.interval", problem);
-    }
-    let slot = file.stream.slot.unwrap_or_else(|| "walkeep".to_owned());
-    if !is_slot(&slot) {
-        let problem = format!(
-            "\"{slot}\" cannot name a replication slot (expected up to 63 lower-case letters, \
-             digits and '_')"
-        );
-        return wrong("stream.slot", problem);
-    }
-    let mut stores: Vec<StoreSettings> = Vec::new();
-    for (index, store) in file.store.into_iter().enumerate() {
-        let key = format!("store[{index}] (\"{}\")", store.name);
-        match stores::check(store, &name) {
-            Ok(store) if stores.iter().any(|other| other.name() == store.name()) => {
-                return wrong(&key, "another store has the same name".to_owned());
-            }
-            Ok(store) => stores.push(store),
-            Err(stores::Wrong { field, problem }) => {
-                return wrong(&format!("{key}.{field}"), problem);
-            }
-        }
-    }
-
-    let alerts = match alerts::check(file.alerts, file.staging.max_size) {
-        Ok(alerts) => alerts,
-        Err(alerts::Wrong { key, problem }) => return wrong(&key, problem),
-    };
-
-    // Without a file there is no reason to believe that /var/lib/walkeep
-    // exists: everything stays beside staging.
-    let beside = file.staging.path.as_deref().filter(|_| !has_file);
-    // Two clusters must not share a catalog.
-    let home = Path::new(HOME).join(chosen_name(path).unwrap_or_default());
-    let own = |name: &str| beside.unwrap_or(&home).join(name);
-    let staging = StagingSettings {
-        high_water: (file.staging.max_size as f64 * file.staging.high_water) as u64,
-        // A file that PostgreSQL was promised in every store is not released
-        // from staging before that is true.
-        min_copies: match file.staging.acknowledge {
-            Acknowledge::AllStores => stores.len(),
-            Acknowledge::Staged | Acknowledge::OneStore => file.staging.min_copies,
-        },
-        path: file.staging.path.clone(),
-        max_size: file.staging.max_size,
-        acknowledge: file.staging.acknowledge,
-    };
-    let catalog = file.catalog.path.unwrap_or_else(|| own("catalog.redb"));
-    Ok(Config {
-        path: has_file.then(|| path.to_owned()),
-        cluster: Cluster {
-            name,
-            is_named: file.cluster.connection.is_some() || file.cluster.data_directory.is_some(),
-            data_directory: file.cluster.data_directory,
-            bin_directory: file.cluster.bin_directory,
-            connection: file
-                .cluster
-                .connection
-                .unwrap_or_else(|| CONNECTION.to_owned()),
-            user: file.cluster.user,
-        },
-        staging,
-        audit: AuditSettings {
-            path: (file.audit.path).unwrap_or_else(|| catalog.with_file_name(AUDIT)),
-            max_size: file.audit.max_size,
-            keep: file.audit.keep,
-        },
-        catalog,
-        compression: Compression {
-            format,
-            kind: file.compression.encoder,
-            level,
-        },
-        ship: ShipSettings {
-            concurrency: file.ship.concurrency,
-            rate_limit: (file.ship.rate_limit > 0).then_some(file.ship.rate_limit),
-        },
-        fetch: FetchSettings {
-            timeout: file.fetch.timeout,
-            spool: file.fetch.spool.unwrap_or_else(|| own("spool")),
-            prefetch: file.fetch.prefetch,
-        },
-        retention: RetentionSettings {
-            window: file.retention.window,
-            min_backups: file.retention.min_backups,
-            local_window: file.retention.local_window,
-        },
-        schedule: file.schedule.jobs(),
-        drill: DrillSettings {
-            scratch: file.drill.scratch.unwrap_or_else(|| own("drill")),
-            checks: file.drill.checks,
-            file: file.drill.file,
-            amcheck: file.drill.amcheck,
-            timeout: file.drill.timeout,
-        },
-        serve,
-        stream: StreamSettings {
-            enabled: file.stream.enabled,
-            interval: file.stream.interval,
-            slot,
-        },
-        alerts,
-        stores,
-    })
-}
-
-/// What `ReplicationSlotValidateName` (slot.c) accepts.
-fn is_slot(name: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    (1..=63).contains(&name.len()) && name.bytes().all(fits)
 }
 
 /// A secret in the file itself is fine as long as nobody else can read it.

@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::file::Serve as Table;
+use super::{
+    file::Serve as Table,
+    wrong::{Wrong, wrong},
+};
 
 /// Where the daemon answers HTTP, and whom.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -46,11 +49,8 @@ impl fmt::Display for Listen {
     }
 }
 
-/// The key that is wrong, and what is wrong with it.
-pub(super) type Wrong = (&'static str, String);
-
 pub(super) fn check(table: Table) -> Result<ServeSettings, Wrong> {
-    let listen = parse(&table.listen).map_err(|problem| ("serve.listen", problem))?;
+    let listen = parse(&table.listen).map_err(|problem| wrong("serve.listen", problem))?;
     let token_file = table.token_file;
     match &listen {
         Some(listen) if !listen.is_local() && token_file.is_none() => {
@@ -59,12 +59,12 @@ pub(super) fn check(table: Table) -> Result<ServeSettings, Wrong> {
                  serve.token_file, or listen on 127.0.0.1 or a Unix socket (\"unix:/run/…\")",
                 table.listen
             );
-            return Err(("serve.listen", problem));
+            return Err(wrong("serve.listen", problem));
         }
         Some(Listen::Unix(_)) if token_file.is_some() => {
             let problem =
                 "means nothing to a Unix socket, which its directory guards: leave it out";
-            return Err(("serve.token_file", problem.to_owned()));
+            return Err(wrong("serve.token_file", problem));
         }
         _ => {}
     }

@@ -1,9 +1,12 @@
 //! One `[[store]]` table, checked and turned into where a store is.
 
-use super::file::{Store as Table, StoreType};
+use super::{
+    file::{Store as Table, StoreType},
+    wrong::{self, Wrong, secret, wrong},
+};
 use crate::{
     layout::Prefix,
-    store::{Credentials, Location, Profile, S3Settings, Secret, StoreName, Timeouts},
+    store::{Credentials, Location, Profile, S3Settings, StoreName, Timeouts},
 };
 
 /// Cloudflare R2's standard storage, in dollars for a terabyte and month:
@@ -34,28 +37,18 @@ impl StoreSettings {
     }
 }
 
-/// What is wrong with which field.
-pub(super) struct Wrong {
-    pub(super) field: &'static str,
-    pub(super) problem: String,
-}
-
 pub(super) fn check(mut table: Table, cluster: &str) -> Result<StoreSettings, Wrong> {
-    let wrong = |field| {
-        move |error: &dyn std::fmt::Display| Wrong {
-            field,
-            problem: error.to_string(),
-        }
-    };
-    let name = table.name.parse().map_err(|error| wrong("name")(&error))?;
+    let told = |key, error: &dyn std::fmt::Display| wrong(key, error.to_string());
+    let name = table.name.parse().map_err(|error| told("name", &error))?;
     if table.name == "staging" {
         // What is said of a file names where it is, one or the other.
-        return Err(wrong("name")(
-            &"\"staging\" is where files wait; call the store something else",
+        return Err(wrong(
+            "name",
+            "\"staging\" is where files wait; call the store something else",
         ));
     }
     let prefix = table.prefix.take().unwrap_or_else(|| cluster.to_owned());
-    let prefix = prefix.parse().map_err(|error| wrong("prefix")(&error))?;
+    let prefix = prefix.parse().map_err(|error| told("prefix", &error))?;
     let price_storage = table.price_storage.or(match table.kind {
         StoreType::R2 => Some(R2_STORAGE),
         StoreType::B2 => Some(B2_STORAGE),
@@ -63,7 +56,7 @@ pub(super) fn check(mut table: Table, cluster: &str) -> Result<StoreSettings, Wr
     });
     if price_storage.is_some_and(|price| !(0.0..=1e6).contains(&price)) {
         let problem = "no price: dollars for a terabyte and month, such as 15.0";
-        return Err(wrong("price_storage")(&problem));
+        return Err(wrong("price_storage", problem));
     }
     let location = match table.kind {
         StoreType::Directory => {
@@ -126,30 +119,25 @@ fn settings(
     region: String,
 ) -> Result<S3Settings, Wrong> {
     let bucket = table.bucket.take().ok_or_else(|| missing("bucket"))?;
-    let access_key_id = match (table.access_key_id.take(), table.access_key_id_file.take()) {
-        (Some(value), None) => Secret::Value(value.into()),
-        (None, Some(file)) => Secret::File(file),
-        (None, None) => return Err(missing("access_key_id_file")),
-        (Some(_), Some(_)) => return Err(both("access_key_id")),
-    };
-    let secret = (
+    let access_key_id = secret(
+        "access_key_id",
+        table.access_key_id.take().map(Into::into),
+        table.access_key_id_file.take(),
+    )?;
+    let secret_access_key = secret(
+        "secret_access_key",
         table.secret_access_key.take(),
         table.secret_access_key_file.take(),
-    );
-    let secret_access_key = match secret {
-        (Some(value), None) => Secret::Value(value),
-        (None, Some(file)) => Secret::File(file),
-        (None, None) => return Err(missing("secret_access_key_file")),
-        (Some(_), Some(_)) => return Err(both("secret_access_key")),
-    };
+    )?;
     Ok(S3Settings {
         profile,
         endpoint,
         region,
         bucket,
         credentials: Credentials {
-            access_key_id,
-            secret_access_key,
+            access_key_id: access_key_id.ok_or_else(|| missing("access_key_id_file"))?,
+            secret_access_key: secret_access_key
+                .ok_or_else(|| missing("secret_access_key_file"))?,
         },
         ca_file: table.ca_file.take(),
         allow_http: std::mem::take(&mut table.allow_http),
@@ -176,35 +164,19 @@ fn refuse_rest(table: &Table) -> Result<(), Wrong> {
         ("ca_file", table.ca_file.is_some()),
         ("allow_http", table.allow_http),
     ];
-    match left.into_iter().find(|(_, is_left)| *is_left) {
-        Some((field, _)) => Err(Wrong {
-            field,
-            problem: "means nothing to a store of this type".to_owned(),
-        }),
-        None => Ok(()),
-    }
+    wrong::refuse_rest(left, "store")
 }
 
 /// It becomes a part of a host's name.
-fn host_label(field: &'static str, text: String) -> Result<String, Wrong> {
+fn host_label(key: &str, text: String) -> Result<String, Wrong> {
     let valid = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if valid {
         return Ok(text);
     }
     let problem = format!("\"{text}\" cannot be a part of a host's name");
-    Err(Wrong { field, problem })
+    Err(wrong(key, problem))
 }
 
-fn missing(field: &'static str) -> Wrong {
-    Wrong {
-        field,
-        problem: "missing; a store of this type needs it".to_owned(),
-    }
-}
-
-fn both(field: &'static str) -> Wrong {
-    Wrong {
-        field,
-        problem: "given twice: as a value and as a file".to_owned(),
-    }
+fn missing(key: &str) -> Wrong {
+    wrong::missing(key, "store")
 }
