@@ -74,7 +74,9 @@ fn it_is_shipped_once_and_leaves_when_the_window_is_over() {
 
 #[test]
 fn what_waits_outranks_what_is_kept() {
-    let (archive, files) = kept("max_size = \"10MiB\"\nhigh_water = \"25%\"");
+    // One after the other: what is everywhere first could leave first.
+    let settings = "max_size = \"10MiB\"\nhigh_water = \"25%\"\n[ship]\nconcurrency = 1";
+    let (archive, files) = kept(settings);
     let (code, report) = archive.ship();
     assert_eq!((code, &report["owed"]), (0, &0.into()), "{report}");
     // Four of 1 MiB are more than 2.5: the oldest left.
