@@ -72,11 +72,22 @@ fn it_is_shipped_once_and_leaves_when_the_window_is_over() {
     assert_eq!(archive.waiting(), [""; 0]);
 }
 
+/// Room for two segments of 1 MiB, and a half.
+const NARROW: &str = "max_size = \"10MiB\"\nhigh_water = \"25%\"";
+
+/// Whichever are everywhere first.
+#[test]
+fn as_many_leave_however_many_are_on_their_way() {
+    let (archive, _) = kept(NARROW);
+    let (code, report) = archive.ship();
+    assert_eq!((code, &report["owed"]), (0, &0.into()), "{report}");
+    assert_eq!((&report["files"], &report["kept"]), (&2.into(), &2.into()));
+}
+
 #[test]
 fn what_waits_outranks_what_is_kept() {
-    // One after the other: what is everywhere first could leave first.
-    let settings = "max_size = \"10MiB\"\nhigh_water = \"25%\"\n[ship]\nconcurrency = 1";
-    let (archive, files) = kept(settings);
+    // One after the other, so that the oldest is everywhere first.
+    let (archive, files) = kept(&format!("{NARROW}\n[ship]\nconcurrency = 1"));
     let (code, report) = archive.ship();
     assert_eq!((code, &report["owed"]), (0, &0.into()), "{report}");
     // Four of 1 MiB are more than 2.5: the oldest left.
