@@ -33,5 +33,5 @@ with subtest("both are back: everything is in both"):
     s3.succeed("systemctl start store@7071.service")
     for name in [first, *names]:
         wait_stored(s3, name, timeout=120)
-    db.wait_until_succeeds(f"! ls {STAGING} | grep -E '^[0-9A-F]{{24}}$'", timeout=30)
+    wait_until_none_waits(db, STAGING, timeout=30)
     db.succeed("walkeep verify 2>&1")

@@ -120,6 +120,12 @@ def wait_stored(s3, name, prefix="main", ports=(7070, 7071), timeout=30):
         s3.wait_until_succeeds(is_stored(name, port, prefix), timeout=timeout)
 
 
+def wait_until_none_waits(node, directory, timeout):
+    """No segment is staged there. `! ls | grep` would say so of no directory as well."""
+    segment = "^[0-9A-F]{24}$"
+    node.wait_until_succeeds(f"staged=$(ls {directory}); ! grep -E '{segment}' <<<\"$staged\"", timeout=timeout)
+
+
 def wait_for_stores(s3, timeout=60):
     for port in (7070, 7071):
         s3.wait_for_open_port(port, addr="s3", timeout=timeout)
